@@ -1,0 +1,126 @@
+package xenstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"time"
+
+	"vifplug/xenstore/wire"
+)
+
+// Tx is a transaction under way. It is for one goroutine, within the function that [Client.Transaction] calls.
+type Tx struct {
+	conn *conn
+	id   uint32
+}
+
+// transactionAttempts bounds how often a transaction is tried that others keep disturbing. oxenstored is known for storms of EAGAIN.
+const transactionAttempts = 24
+
+// Transaction runs body in a transaction and commits it: all its writes happen, or none. Where another client changed what body read, body
+// is run again from the start, so it must have no effects of its own. An error of body's gives the transaction up and is returned. When
+// the attempts run out the error is EAGAIN.
+func (c *Client) Transaction(ctx context.Context, body func(*Tx) error) error {
+	for attempt := range transactionAttempts {
+		err := c.attempt(ctx, body)
+		var e *Error
+		if !errors.As(err, &e) || e.Op != wire.TransactionEnd.String() || !errors.Is(err, wire.EAGAIN) || attempt == transactionAttempts-1 {
+			return err
+		}
+		if err := pause(ctx, attempt); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pause spaces attempts: the first few at once, then longer and at random, so that two clients get out of each other's way.
+func pause(ctx context.Context, attempt int) error {
+	if attempt < 3 {
+		return nil
+	}
+	longest := time.Millisecond << min(attempt-3, 6)
+	t := time.NewTimer(rand.N(longest))
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return fmt.Errorf("xenstore: transaction: %w", context.Cause(ctx))
+	case <-t.C:
+		return nil
+	}
+}
+
+func (c *Client) attempt(ctx context.Context, body func(*Tx) error) error {
+	conn := c.current()
+	start := Op{kind: wire.TransactionStart, payload: []byte{0}}
+	r, err := conn.one(ctx, 0, start)
+	if err != nil {
+		return err
+	}
+	id, err := strconv.ParseUint(r.Value, 10, 32)
+	if err != nil || id == 0 {
+		return start.fail(fmt.Errorf("%q is no transaction id", r.Value))
+	}
+	tx := &Tx{conn: conn, id: uint32(id)}
+	if err := body(tx); err != nil {
+		tx.abort()
+		return err
+	}
+	_, err = conn.one(ctx, tx.id, Op{kind: wire.TransactionEnd, payload: []byte("T\x00")})
+	return err
+}
+
+// abort gives the transaction up, also when the caller's context has ended: the store must not keep it open.
+func (tx *Tx) abort() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_, _ = tx.conn.one(ctx, tx.id, Op{kind: wire.TransactionEnd, payload: []byte("F\x00")}) // a broken connection aborts by itself
+}
+
+// Pipeline is [Client.Pipeline] within the transaction.
+func (tx *Tx) Pipeline(ctx context.Context, ops ...Op) ([]Result, error) {
+	return tx.conn.pipeline(ctx, tx.id, ops)
+}
+
+// Read is [Client.Read] within the transaction.
+func (tx *Tx) Read(ctx context.Context, path string) (string, error) {
+	r, err := tx.conn.one(ctx, tx.id, ReadOp(path))
+	return r.Value, err
+}
+
+// Write is [Client.Write] within the transaction.
+func (tx *Tx) Write(ctx context.Context, path, value string) error {
+	_, err := tx.conn.one(ctx, tx.id, WriteOp(path, value))
+	return err
+}
+
+// Mkdir is [Client.Mkdir] within the transaction.
+func (tx *Tx) Mkdir(ctx context.Context, path string) error {
+	_, err := tx.conn.one(ctx, tx.id, MkdirOp(path))
+	return err
+}
+
+// Remove is [Client.Remove] within the transaction.
+func (tx *Tx) Remove(ctx context.Context, path string) error {
+	_, err := tx.conn.one(ctx, tx.id, RemoveOp(path))
+	return err
+}
+
+// Directory is [Client.Directory] within the transaction.
+func (tx *Tx) Directory(ctx context.Context, path string) ([]string, error) {
+	return tx.conn.directory(ctx, tx.id, path)
+}
+
+// Perms is [Client.Perms] within the transaction.
+func (tx *Tx) Perms(ctx context.Context, path string) ([]wire.Perm, error) {
+	return tx.conn.perms(ctx, tx.id, path)
+}
+
+// SetPerms is [Client.SetPerms] within the transaction.
+func (tx *Tx) SetPerms(ctx context.Context, path string, perms []wire.Perm) error {
+	_, err := tx.conn.one(ctx, tx.id, permsOp(path, perms))
+	return err
+}
