@@ -1,0 +1,75 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"vifplug/hotplug"
+)
+
+func newEvents(s *shared) *cobra.Command {
+	var follow bool
+	var since uint64
+	c := &cobra.Command{
+		Use:     "events",
+		Short:   "What happened to guests and their NICs",
+		Long:    "events prints the events that vifplugd still has, and with --follow those that come, until interrupted. With --json each is a line of JSON.",
+		Example: "  vifctl events\n  vifctl events --follow --json | jq 'select(.kind == \"nic.failed\")'",
+		Args:    between(0, 0, "events [--follow] [--since SEQ]"),
+		RunE: func(c *cobra.Command, _ []string) error {
+			out := c.OutOrStdout()
+			err := s.client().Events(c.Context(), since, follow, func(e hotplug.Event) bool { return s.printEvent(out, e) == nil })
+			if c.Context().Err() != nil {
+				return nil // interrupted: that is how following ends
+			}
+			return err
+		},
+	}
+	c.Flags().BoolVarP(&follow, "follow", "f", false, "wait for new events")
+	c.Flags().Uint64Var(&since, "since", 0, "only events after this number")
+	return c
+}
+
+func (s *shared) printEvent(out io.Writer, e hotplug.Event) error {
+	if s.json {
+		return json.NewEncoder(out).Encode(e)
+	}
+	_, err := fmt.Fprintln(out, eventLine(e))
+	return err
+}
+
+// eventLine is one event for people.
+func eventLine(e hotplug.Event) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s  %-16s", e.Time.Local().Format("15:04:05.000"), e.Kind)
+	if e.Kind == hotplug.Overrun {
+		fmt.Fprintf(&b, " %d events are missing here: this reader was too slow", e.Lost)
+		return b.String()
+	}
+	if e.VIF != "" {
+		fmt.Fprintf(&b, " %s", e.VIF)
+		if e.Netdev != "" && e.Netdev != e.VIF {
+			fmt.Fprintf(&b, " (%s)", e.Netdev)
+		}
+	}
+	fmt.Fprintf(&b, " domain %d", e.Domain.ID)
+	if e.Domain.Name != "" {
+		fmt.Fprintf(&b, " %s", e.Domain.Name)
+	}
+	if e.VIF == "" && e.Domain.UUID != "" {
+		fmt.Fprintf(&b, " %s", e.Domain.UUID)
+	}
+	if e.Bridge != "" {
+		fmt.Fprintf(&b, " bridge %s", e.Bridge)
+	}
+	if e.Reason != nil {
+		fmt.Fprintf(&b, ": %s", e.Reason.Error())
+	} else if e.Detail != "" {
+		fmt.Fprintf(&b, ": %s", e.Detail)
+	}
+	return b.String()
+}

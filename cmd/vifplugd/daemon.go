@@ -1,0 +1,311 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"os/user"
+	"path/filepath"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"vifplug/bridge"
+	"vifplug/hotplug"
+	"vifplug/hotplug/config"
+	"vifplug/hotplug/control"
+	"vifplug/hotplug/domctl"
+	"vifplug/systemd"
+	"vifplug/udev"
+	"vifplug/xenstore"
+	"vifplug/xenstore/xenstored"
+)
+
+// daemon holds what start has opened, to be closed in reverse.
+type daemon struct {
+	opt     options
+	log     *slog.Logger
+	engine  *hotplug.Engine
+	server  *control.Server
+	closers []io.Closer
+	online  atomic.Bool
+	began   time.Time
+	serve   chan error
+	tasks   sync.WaitGroup // the run… goroutines but the server's
+}
+
+func checkStore(target string) error {
+	if target == "auto" || target == "dev" || target == "embedded" || strings.HasPrefix(target, "unix:/") || strings.HasPrefix(target, "dev:/") {
+		return nil
+	}
+	return fmt.Errorf("--xenstore %q: want auto, unix:/PATH, dev or embedded", target)
+}
+
+// version is what the build recorded.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
+			return s.Value[:12]
+		}
+	}
+	return info.Main.Version
+}
+
+func newLogger(level slog.Level) *slog.Logger {
+	h, _ := systemd.NewLogHandler(&systemd.LogOptions{Level: level}) // its socket goes with the process
+	return slog.New(h)
+}
+
+// start wires the rooms together. The control socket is taken first: whoever connects while the rest starts is answered when it has.
+func start(ctx context.Context, opt options, log *slog.Logger) (_ *daemon, err error) {
+	d := &daemon{opt: opt, log: log, began: time.Now(), serve: make(chan error, 1)}
+	defer func() {
+		if err != nil {
+			d.close()
+		}
+	}()
+	cfg, err := config.Load(opt.config)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Policy.AnyNetdev = opt.anyNetdev
+	listener, err := d.listen()
+	if err != nil {
+		return nil, err
+	}
+	target, err := d.embedded()
+	if err != nil {
+		return nil, err
+	}
+	store, err := xenstore.Open(ctx, target, &xenstore.Options{Logger: log, OnState: d.storeState})
+	if err != nil {
+		return nil, fmt.Errorf("xenstore: %w. Is xenstored running? Without Xen, try --xenstore embedded", err)
+	}
+	d.online.Store(true)
+	d.closers = append(d.closers, store)
+	if err := d.startEngine(ctx, store, cfg); err != nil {
+		return nil, err
+	}
+	self, _ := hotplug.Self(ctx, store)
+	d.server = control.NewServer(control.Options{Engine: d.engine, Logger: log, Readers: d.readers(cfg.Readers), Daemon: func() control.Daemon {
+		return control.Daemon{Version: version(), Started: d.began, Store: store.Transport(), Online: d.online.Load(), Self: uint16(self), PID: os.Getpid()}
+	}})
+	go d.runServer(listener)
+	d.ready(ctx, store)
+	return d, nil
+}
+
+func (d *daemon) startEngine(ctx context.Context, store *xenstore.Client, cfg config.Config) error {
+	self, err := hotplug.Self(ctx, store)
+	if err != nil {
+		return err
+	}
+	links, err := bridge.Open()
+	if err != nil {
+		return err
+	}
+	d.closers = append(d.closers, links)
+	monitor, err := bridge.OpenMonitor()
+	if err != nil {
+		return err
+	}
+	ec := hotplug.Config{Store: store, Self: self, Links: links, Monitor: monitor, Policy: cfg.Policy, Logger: d.log}
+	if u, err := udev.OpenMonitor(); err == nil {
+		ec.Uevents = u
+	} else {
+		d.log.Warn("no uevents: the store and rtnetlink tell the same", "err", err)
+	}
+	if c, err := domctl.Open(); err == nil {
+		ec.Domains = c
+		d.closers = append(d.closers, c)
+	} else if !errors.Is(err, domctl.ErrNoXen) {
+		d.log.Warn("cannot ask the hypervisor about domains: shutdowns and crashes are not told apart", "err", err)
+	}
+	d.engine, err = hotplug.Start(ctx, ec)
+	return err
+}
+
+// listen takes systemd's socket where it passed one, else makes its own.
+func (d *daemon) listen() (net.Listener, error) {
+	passed, err := systemd.Listeners("control")
+	if err != nil {
+		return nil, err
+	}
+	if l := passed["control"]; l != nil {
+		return l, nil
+	}
+	if err := os.MkdirAll(filepath.Dir(d.opt.socket), 0o755); err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	return listenUnix(d.opt.socket)
+}
+
+// listenUnix makes a socket that only root and its group may connect to, in place of one that nobody serves any more.
+func listenUnix(path string) (net.Listener, error) {
+	if c, err := net.Dial("unix", path); err == nil {
+		_ = c.Close()
+		return nil, fmt.Errorf("control socket %s: another vifplugd serves it. Stop that one first, or say --socket", path)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	old := syscall.Umask(0o117)
+	l, err := net.Listen("unix", path)
+	syscall.Umask(old)
+	if err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	return l, nil
+}
+
+// embedded serves a store of its own where that is asked for, and returns where the store is.
+func (d *daemon) embedded() (string, error) {
+	if d.opt.xenstore != "embedded" {
+		return d.opt.xenstore, nil
+	}
+	if err := os.MkdirAll(d.opt.stateDir, 0o755); err != nil {
+		return "", fmt.Errorf("state directory: %w", err)
+	}
+	path := filepath.Join(d.opt.stateDir, "xenstored.sock")
+	l, err := xenstored.Listen(path)
+	if err != nil {
+		return "", err
+	}
+	s := xenstored.New(&xenstored.Options{Logger: d.log})
+	d.closers = append(d.closers, s)
+	d.tasks.Add(1)
+	go d.runStore(s, l)
+	d.log.Info("serving a store of its own", "socket", path)
+	return "unix:" + path, nil
+}
+
+func (d *daemon) runStore(s *xenstored.Server, l net.Listener) {
+	defer d.tasks.Done()
+	if err := s.Serve(l); err != nil {
+		d.log.Error("the embedded store ended", "err", err)
+	}
+}
+
+func (d *daemon) storeState(connected bool, err error) {
+	d.online.Store(connected)
+	if connected {
+		d.log.Info("xenstore is back")
+		return
+	}
+	d.log.Warn("xenstore is gone; NICs stay as they are until it is back", "err", err)
+}
+
+// readers finds the group whose members may read the control socket. A name that does not exist grants nothing.
+func (d *daemon) readers(name string) int {
+	if name == "" {
+		return -1
+	}
+	g, err := user.LookupGroup(name)
+	if err != nil {
+		d.log.Warn("control.readers names no group", "group", name, "err", err)
+		return -1
+	}
+	gid, err := strconv.Atoi(g.Gid)
+	if err != nil {
+		return -1
+	}
+	return gid
+}
+
+func (d *daemon) runServer(l net.Listener) { d.serve <- d.server.Serve(l) }
+
+// ready tells systemd, and starts what goes on beside the engine.
+func (d *daemon) ready(ctx context.Context, store *xenstore.Client) {
+	d.log.Info("ready", "xenstore", store.Transport(), "after", time.Since(d.began).Round(time.Microsecond).String())
+	d.tasks.Add(1)
+	go d.runReady(ctx)
+	d.tasks.Add(1)
+	go d.runWatchdog(ctx)
+	w, err := config.Watch(d.opt.config, d.log, d.reload)
+	if err != nil {
+		d.log.Warn("changes of the configuration need a SIGHUP", "err", err)
+		return
+	}
+	d.closers = append(d.closers, w)
+}
+
+// runReady says READY after every NIC that was there has been looked at once.
+func (d *daemon) runReady(ctx context.Context) {
+	defer d.tasks.Done()
+	select {
+	case <-ctx.Done():
+		return
+	case <-d.engine.Synced():
+	}
+	if err := systemd.Ready(d.engine.Summary()); err != nil {
+		d.log.Warn("cannot tell systemd", "err", err)
+	}
+}
+
+func (d *daemon) runWatchdog(ctx context.Context) {
+	defer d.tasks.Done()
+	if err := systemd.RunWatchdog(ctx, d.engine.Alive); err != nil && ctx.Err() == nil {
+		d.log.Error("watchdog", "err", err)
+	}
+}
+
+// reload reads the configuration again. One that is wrong changes nothing.
+func (d *daemon) reload() {
+	cfg, err := config.Load(d.opt.config)
+	if err != nil {
+		d.log.Error("the configuration is wrong and not taken over", "err", err)
+		return
+	}
+	cfg.Policy.AnyNetdev = d.opt.anyNetdev
+	d.engine.SetPolicy(cfg.Policy)
+	d.log.Info("configuration read")
+}
+
+// wait serves until a signal or the control socket ends it.
+func (d *daemon) wait(ctx context.Context) int {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	code := 0
+	for going := true; going; {
+		select {
+		case <-hup:
+			d.reload()
+		case err := <-d.serve:
+			d.log.Error("the control socket ended", "err", err)
+			code, going = exitFailed, false
+		case <-ctx.Done():
+			going = false
+		}
+	}
+	_ = systemd.Stopping()
+	d.log.Info("stopping; guests keep their networks")
+	d.close()
+	d.tasks.Wait()
+	return code
+}
+
+func (d *daemon) close() {
+	if d.server != nil {
+		_ = d.server.Close()
+	}
+	if d.engine != nil {
+		_ = d.engine.Close()
+	}
+	for i := len(d.closers) - 1; i >= 0; i-- {
+		_ = d.closers[i].Close()
+	}
+}

@@ -1,0 +1,179 @@
+package ask
+
+import (
+	"io"
+	"net"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// serve answers one connection after the other with the given texts; "" breaks the connection off without an answer.
+func serve(t *testing.T, answers ...string) (socket string, requests <-chan string) {
+	socket = filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", socket)
+	require.NoError(t, err)
+	got := make(chan string, len(answers))
+	done := make(chan struct{})
+	go runAnswers(l, answers, got, done)
+	t.Cleanup(func() { _ = l.Close(); <-done })
+	return socket, got
+}
+
+func runAnswers(l net.Listener, answers []string, got chan<- string, done chan<- struct{}) {
+	defer close(done)
+	for _, a := range answers {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		var request []byte
+		b := make([]byte, 4096)
+		for !strings.HasSuffix(string(request), "\r\n\r\n") {
+			n, err := c.Read(b)
+			if err != nil {
+				break
+			}
+			request = append(request, b[:n]...)
+		}
+		got <- string(request)
+		_, _ = io.WriteString(c, a)
+		_ = c.Close()
+	}
+}
+
+var online = Invocation{Command: "online", Type: "vif", XenbusPath: "backend/vif/5/0", VIF: "vif5.0"}
+
+func TestAskDone(t *testing.T) {
+	socket, requests := serve(t, "HTTP/1.1 204 No Content\r\n\r\n")
+	require.NoError(t, Ask(socket, online, time.Now().Add(time.Minute)))
+	assert.True(t, strings.HasPrefix(<-requests, "POST /v1/hotplug?command=online&type_if=vif&xenbus_path=backend/vif/5/0&vif=vif5.0 HTTP/1.1\r\n"))
+}
+
+func TestAskRefused(t *testing.T) {
+	socket, _ := serve(t, "HTTP/1.1 409 Conflict\r\nX: y\r\n\r\nthe bridge xenbr7 does not exist. Create it.\n")
+	err := Ask(socket, online, time.Now().Add(time.Minute))
+	var r *Refused
+	require.ErrorAs(t, err, &r)
+	assert.Equal(t, "the bridge xenbr7 does not exist. Create it.", r.Text)
+}
+
+// A daemon that dies between accept and answer, or says that it is stopping, is asked again.
+func TestAskAgain(t *testing.T) {
+	socket, requests := serve(t, "", "HTTP/1.1 204", "HTTP/1.1 503 Service Unavailable\r\n\r\nstopping", "garbage", "HTTP/1.1 204 No Content\r\n\r\n")
+	require.NoError(t, Ask(socket, online, time.Now().Add(time.Minute)))
+	assert.Len(t, requests, 5)
+}
+
+func TestAskNobody(t *testing.T) {
+	require.ErrorIs(t, Ask(filepath.Join(t.TempDir(), "none"), online, time.Now().Add(time.Minute)), ErrNoDaemon)
+	socket := filepath.Join(t.TempDir(), "stale")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket})
+	require.NoError(t, err)
+	l.SetUnlinkOnClose(false)
+	require.NoError(t, l.Close())
+	require.ErrorIs(t, Ask(socket, online, time.Now().Add(time.Minute)), ErrNoDaemon, "a socket that nobody serves any more")
+}
+
+func TestAskTimesOut(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", socket) // takes the connection, never answers
+	require.NoError(t, err)
+	defer l.Close()
+	require.ErrorIs(t, Ask(socket, online, time.Now().Add(50*time.Millisecond)), ErrTimeout)
+	require.ErrorIs(t, Ask(socket, online, time.Now().Add(-time.Second)), ErrTimeout)
+}
+
+func TestAskBoundsTheAnswer(t *testing.T) {
+	socket, _ := serve(t, "HTTP/1.1 409 Conflict\r\n\r\n"+strings.Repeat("x", 10*maxAnswer))
+	var r *Refused
+	require.ErrorAs(t, Ask(socket, online, time.Now().Add(time.Minute)), &r)
+	assert.LessOrEqual(t, len(r.Text), 2*maxAnswer)
+}
+
+func env(kv ...string) func(string) string {
+	return func(k string) string {
+		for i := 0; i < len(kv); i += 2 {
+			if kv[i] == k {
+				return kv[i+1]
+			}
+		}
+		return ""
+	}
+}
+
+func TestParse(t *testing.T) {
+	libxl := env("XENBUS_PATH", "backend/vif/5/0", "vif", "vif5.0", "script", "/etc/xen/scripts/vif-plug")
+	inv, err := Parse([]string{"online", "type_if=vif"}, libxl)
+	require.NoError(t, err)
+	assert.Equal(t, Invocation{"online", "vif", "backend/vif/5/0", "vif5.0", "/etc/xen/scripts/vif-plug"}, inv)
+	assert.False(t, inv.Nothing())
+
+	inv, err = Parse([]string{"offline"}, libxl)
+	require.NoError(t, err)
+	assert.Equal(t, "vif", inv.Type, "type_if is vif where nothing says otherwise")
+
+	for _, args := range [][]string{{"online", "type_if=tap"}, {"add", "type_if=vif"}, {"remove"}} {
+		inv, err = Parse(args, libxl)
+		require.NoError(t, err)
+		assert.True(t, inv.Nothing(), args)
+	}
+	inv, err = Parse([]string{"add", "type_if=tap"}, env())
+	require.NoError(t, err, "a tap needs no path")
+	assert.False(t, inv.Nothing())
+}
+
+func TestParseRefuses(t *testing.T) {
+	good := env("XENBUS_PATH", "backend/vif/5/0", "vif", "vif5.0")
+	for _, c := range []struct {
+		args []string
+		env  func(string) string
+		want string
+	}{
+		{nil, good, "no command"},
+		{[]string{"up"}, good, `"up" is unknown`},
+		{[]string{"online", "offline"}, good, "one command too many"},
+		{[]string{"online", "type_if=veth"}, good, `"veth" is unknown`},
+		{[]string{"online"}, env(), "XENBUS_PATH"},
+		{[]string{"online"}, env("XENBUS_PATH", "backend/vbd/5/0"), "XENBUS_PATH"},
+		{[]string{"online"}, env("XENBUS_PATH", "backend/vif/5/0\r\nX: y"), "XENBUS_PATH"},
+		{[]string{"online"}, env("XENBUS_PATH", "backend/vif/5/0&x=y"), "XENBUS_PATH"},
+		{[]string{"online"}, env("XENBUS_PATH", "backend/vif/"+strings.Repeat("1", 1000)), "XENBUS_PATH"},
+		{[]string{"online"}, env("XENBUS_PATH", "backend/vif/5/0", "vif", "a b"), "no device name"},
+	} {
+		_, err := Parse(c.args, c.env)
+		if assert.Error(t, err, c.args) {
+			assert.Contains(t, err.Error(), c.want)
+			assert.NotContains(t, err.Error(), "\n")
+		}
+	}
+}
+
+// FuzzParse: the hotplug environment. What is accepted can stand in a request line as it is.
+func FuzzParse(f *testing.F) {
+	f.Add("online", "type_if=vif", "backend/vif/5/0", "vif5.0")
+	f.Add("add", "type_if=tap", "", "")
+	f.Add("online", "ip=$(reboot)", "backend/vif/5/0\r\n", "vif5.0 HTTP/1.1")
+	f.Fuzz(func(t *testing.T, a, b, path, vif string) {
+		inv, err := Parse([]string{a, b}, env("XENBUS_PATH", path, "vif", vif))
+		if err != nil {
+			if strings.ContainsAny(err.Error(), "\n\r\x00\x1b") || len(err.Error()) > 400 {
+				t.Errorf("%q is no error to show", err)
+			}
+			return
+		}
+		if inv.Nothing() || inv.Type == "tap" {
+			return
+		}
+		if strings.ContainsAny(inv.Command+inv.Type+inv.XenbusPath+inv.VIF, " \r\n?&#%\x00") {
+			t.Errorf("accepted %+v", inv)
+		}
+	})
+}

@@ -1,0 +1,217 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"vifplug/hotplug"
+	"vifplug/hotplug/ask"
+)
+
+// Version is the version of the interface, in every path and in GET /v1/status.
+const Version = "v1"
+
+// PlugWait bounds how long POST /v1/hotplug waits for a NIC. It ends before vif-plug's 35 s, so that vif-plug hears the reason.
+const PlugWait = 34 * time.Second
+
+// Options are what a Server needs.
+type Options struct {
+	Engine *hotplug.Engine
+	Logger *slog.Logger
+	// Readers is a group id whose members may read; negative: none.
+	Readers int
+	// Daemon is what GET /v1/status says of the service itself.
+	Daemon func() Daemon
+}
+
+// Daemon is the service's own state.
+type Daemon struct {
+	Version string    `json:"version"`
+	Started time.Time `json:"started"`
+	Store   string    `json:"store"`           // which transport serves xenstore
+	Online  bool      `json:"store_connected"` // whether xenstore answers now
+	Self    uint16    `json:"self"`            // the backend domain served
+	PID     int       `json:"pid"`
+}
+
+// Status is the answer to GET /v1/status.
+type Status struct {
+	API     string              `json:"api"`
+	Daemon  Daemon              `json:"daemon"`
+	Domains []hotplug.Domain    `json:"domains"`
+	NICs    []hotplug.NICStatus `json:"nics"`
+}
+
+// Error is the body of every refusal.
+type Error struct {
+	Error  string          `json:"error"`
+	Reason *hotplug.Reason `json:"reason,omitempty"`
+}
+
+// Server answers the control socket.
+type Server struct {
+	opt    Options
+	http   http.Server
+	ctx    context.Context
+	cancel context.CancelFunc
+}
+
+// NewServer makes a server. It serves nothing before Serve.
+func NewServer(opt Options) *Server {
+	s := &Server{opt: opt}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/status", s.read(s.getStatus))
+	mux.HandleFunc("GET /v1/nics", s.read(s.getNICs))
+	mux.HandleFunc("GET /v1/nics/{name}", s.read(s.getNIC))
+	mux.HandleFunc("GET /v1/domains", s.read(s.getDomains))
+	mux.HandleFunc("GET /v1/events", s.read(s.getEvents))
+	mux.HandleFunc("POST /v1/hotplug", s.write(s.postHotplug))
+	mux.HandleFunc("POST /v1/resync", s.write(s.postResync))
+	s.http = http.Server{
+		Handler: mux, ConnContext: withPeer, ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10,
+		BaseContext: func(net.Listener) context.Context { return s.ctx },
+		ErrorLog:    slog.NewLogLogger(opt.Logger.Handler(), slog.LevelDebug),
+	}
+	return s
+}
+
+// Serve answers connections of l until Close.
+func (s *Server) Serve(l net.Listener) error {
+	err := s.http.Serve(l)
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// Close ends every request and connection.
+func (s *Server) Close() error {
+	s.cancel() // event streams and waiting plugs end by their context
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if err := s.http.Shutdown(ctx); err != nil {
+		return s.http.Close()
+	}
+	return nil
+}
+
+func (s *Server) getStatus(w http.ResponseWriter, _ *http.Request) {
+	answer(w, http.StatusOK, Status{API: Version, Daemon: s.opt.Daemon(), Domains: s.opt.Engine.Domains(), NICs: s.opt.Engine.Status()})
+}
+
+func (s *Server) getNICs(w http.ResponseWriter, _ *http.Request) {
+	answer(w, http.StatusOK, s.opt.Engine.Status())
+}
+
+func (s *Server) getDomains(w http.ResponseWriter, _ *http.Request) {
+	answer(w, http.StatusOK, s.opt.Engine.Domains())
+}
+
+func (s *Server) getNIC(w http.ResponseWriter, r *http.Request) {
+	x, ok := s.opt.Engine.Explain(r.PathValue("name"))
+	if !ok {
+		refuse(w, r, http.StatusNotFound, fmt.Errorf("no NIC is called %q. See vifctl status for those that are", r.PathValue("name")))
+		return
+	}
+	answer(w, http.StatusOK, x)
+}
+
+func (s *Server) postResync(w http.ResponseWriter, r *http.Request) {
+	s.opt.Engine.Resync(r.Context())
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// getEvents streams events as lines of JSON: those kept after ?since=SEQ, and with ?follow=1 everything new until the client leaves.
+func (s *Server) getEvents(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	var since uint64
+	if text := q.Get("since"); text != "" {
+		n, err := strconv.ParseUint(text, 10, 64)
+		if err != nil {
+			refuse(w, r, http.StatusBadRequest, fmt.Errorf("since=%q is no event number", text))
+			return
+		}
+		since = n
+	}
+	sub := s.opt.Engine.Events().Subscribe(since)
+	defer sub.Close()
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	w.WriteHeader(http.StatusOK)
+	out, enc := http.NewResponseController(w), json.NewEncoder(w)
+	follow := q.Get("follow") == "1"
+	for {
+		for _, e := range sub.Take() {
+			if enc.Encode(e) != nil {
+				return
+			}
+		}
+		if out.Flush() != nil || !follow {
+			return
+		}
+		select {
+		case <-r.Context().Done():
+			return
+		case <-sub.Ready():
+		}
+	}
+}
+
+// postHotplug does what libxl or udev asked vif-plug for.
+func (s *Server) postHotplug(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	env := map[string]string{"XENBUS_PATH": q.Get("xenbus_path"), "vif": q.Get("vif"), "script": q.Get("script")}
+	inv, err := ask.Parse([]string{q.Get("command"), "type_if=" + q.Get("type_if")}, func(k string) string { return env[k] })
+	if err != nil {
+		refuse(w, r, http.StatusBadRequest, err)
+		return
+	}
+	if inv.Nothing() || inv.Type == "tap" {
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	k, err := hotplug.ParseXenbusPath(inv.XenbusPath)
+	if err != nil {
+		refuse(w, r, http.StatusBadRequest, err)
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), PlugWait)
+	defer cancel()
+	do := s.opt.Engine.Plug
+	if inv.Command == "offline" {
+		do = s.opt.Engine.Unplug
+	}
+	switch err := do(ctx, k); {
+	case err == nil:
+		w.WriteHeader(http.StatusNoContent)
+	case errors.Is(err, hotplug.ErrStopping):
+		refuse(w, r, http.StatusServiceUnavailable, err)
+	default:
+		refuse(w, r, http.StatusConflict, err)
+	}
+}
+
+func answer(w http.ResponseWriter, code int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(body) // the client has left: nothing to tell
+}
+
+// refuse sends an error: as one line of text to those who ask for it, else as JSON.
+func refuse(w http.ResponseWriter, r *http.Request, code int, err error) {
+	if strings.Contains(r.Header.Get("Accept"), "text/plain") {
+		http.Error(w, err.Error(), code)
+		return
+	}
+	body := Error{Error: err.Error()}
+	errors.As(err, &body.Reason)
+	answer(w, code, body)
+}

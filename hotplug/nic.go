@@ -1,0 +1,103 @@
+package hotplug
+
+import (
+	"sync"
+	"time"
+)
+
+// nic is what the engine holds of one NIC. Only the NIC's own worker changes it; status reads it.
+type nic struct {
+	key Key
+
+	mu      sync.Mutex // guards all following fields
+	mem     Memory
+	facts   Facts
+	reason  *Reason
+	notes   []string
+	since   time.Time // when it entered its state
+	lost    bool      // was plugged, is not now
+	runs    []Run     // the last runs that did or changed something, oldest first
+	retries int       // failed runs in a row
+	timer   *time.Timer
+	waiters []waiter
+	ended   bool // no longer in the engine's table
+}
+
+// waiter is somebody who asked for the NIC and waits for the answer.
+type waiter struct {
+	want State // Plugged, or Gone for offline
+	done chan error
+}
+
+// keptRuns bounds what `vifctl explain` can show of a NIC's past.
+const keptRuns = 6
+
+// Run is one pass over a NIC: what was seen, what was decided, what was done.
+type Run struct {
+	Time     time.Time     `json:"time"`
+	Trigger  string        `json:"trigger,omitempty"`
+	Observed string        `json:"observed"`
+	Observe  time.Duration `json:"observe_ns"`
+	Decided  State         `json:"decided"`
+	Steps    []StepRun     `json:"steps,omitempty"`
+	Reason   *Reason       `json:"reason,omitempty"`
+	Notes    []string      `json:"notes,omitempty"`
+}
+
+// StepRun is one step that was done: adjacent link changes go to the kernel as one.
+type StepRun struct {
+	Text  string        `json:"text"`
+	Took  time.Duration `json:"took_ns"`
+	Error string        `json:"error,omitempty"`
+}
+
+func (n *nic) remember(r Run) {
+	if len(n.runs) == keptRuns {
+		n.runs = append(n.runs[:0], n.runs[1:]...)
+	}
+	n.runs = append(n.runs, r)
+}
+
+// arm has wake called once after d; 0 disarms.
+func (n *nic) arm(d time.Duration, wake func()) {
+	if n.timer != nil {
+		n.timer.Stop()
+		n.timer = nil
+	}
+	if d > 0 && !n.ended {
+		n.timer = time.AfterFunc(d, wake)
+	}
+}
+
+// settle answers the waiters whom the NIC's present state satisfies or disappoints. The caller holds mu. asked is how many were there when
+// the run began: later ones want a fresh look.
+func (n *nic) settle(asked int, s State, final bool, r *Reason) {
+	kept := n.waiters[:0]
+	for i, w := range n.waiters {
+		err, done := verdict(w.want, s, final, r)
+		if i >= asked || !done {
+			kept = append(kept, w)
+			continue
+		}
+		w.done <- err
+	}
+	n.waiters = kept
+}
+
+// verdict says whether a state ends the waiting for another, and with which error.
+func verdict(want, s State, final bool, r *Reason) (err error, done bool) {
+	if want == Gone {
+		return nil, true // one fresh look has released what was there to release
+	}
+	switch {
+	case s == Plugged:
+		return nil, true
+	case s == Gone:
+		return because(CodeBackendGone, "there is no backend node for this NIC"), true
+	case s == Draining:
+		return because(CodeBackendGone, "the NIC is being removed"), true
+	case final && r != nil:
+		return r, true
+	}
+	return nil, false
+}

@@ -1,0 +1,240 @@
+package hotplug
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"vifplug/bridge"
+	"vifplug/xenstore"
+)
+
+// observe reads all that Decide may know of a NIC: one pipelined read of the store, then the links that it speaks of.
+func (e *Engine) observe(ctx context.Context, k Key) (Facts, error) {
+	f := Facts{Key: k, Domain: Domain{ID: uint16(k.Front)}}
+	if err := e.observeNode(ctx, &f); err != nil {
+		return f, err
+	}
+	if err := e.observeLink(&f); err != nil {
+		return f, err
+	}
+	if f.Node == nil {
+		return f, nil
+	}
+	if err := e.observeBridge(&f); err != nil {
+		return f, err
+	}
+	if f.Link == nil && f.Node.State >= StateClosing { // netback gives up by closing; an older error node says nothing
+		f.KernelError = e.kernelError(ctx, k)
+	}
+	return f, nil
+}
+
+func (e *Engine) observeNode(ctx context.Context, f *Facts) error {
+	dir, dom := e.paths.backend(f.Key), domainPath(f.Key.Front)
+	ops := make([]xenstore.Op, 0, len(nodeKeys)+2)
+	for _, key := range nodeKeys {
+		ops = append(ops, xenstore.ReadOp(dir+"/"+key))
+	}
+	ops = append(ops, xenstore.ReadOp(dom+"/vm"), xenstore.ReadOp(dom+"/name"))
+	res, err := e.cfg.Store.Pipeline(ctx, ops...)
+	if err != nil {
+		return err
+	}
+	values := make(map[string]string, len(nodeKeys))
+	for i, key := range nodeKeys {
+		switch {
+		case res[i].Err == nil:
+			values[key] = res[i].Value
+		case !errors.Is(res[i].Err, xenstore.ENOENT):
+			return res[i].Err
+		}
+	}
+	vm, name := res[len(nodeKeys)], res[len(nodeKeys)+1]
+	if vm.Err == nil {
+		f.Domain.UUID = printable(strings.TrimPrefix(vm.Value, "/vm/"), 64)
+	}
+	if name.Err == nil {
+		f.Domain.Name = printable(name.Value, 64)
+	}
+	if len(values) > 0 {
+		f.Node, f.NodeProblem = parseNode(f.Key, values)
+	}
+	return nil
+}
+
+// observeLink finds the NIC's netdev: by where it was, by the kernel's name for it, by its parent device. A link is the NIC's only when
+// netback's device of this NIC is its parent (or its name says so, where the policy accepts any netdev).
+func (e *Engine) observeLink(f *Facts) error {
+	l, err := e.findLink(f)
+	if err != nil || l == nil {
+		return err
+	}
+	f.Link = l
+	f.Addresses, err = e.cfg.Links.Addresses(l.Index)
+	if errors.Is(err, bridge.ErrNotFound) {
+		f.Link, f.Addresses, err = nil, nil, nil
+	}
+	return err
+}
+
+func (e *Engine) findLink(f *Facts) (*bridge.Link, error) {
+	if i := e.table.index(f.Key); i != 0 {
+		l, err := e.cfg.Links.Link(i)
+		if err == nil && e.isOf(f, l) {
+			return &l, nil
+		}
+		if err != nil && !errors.Is(err, bridge.ErrNotFound) {
+			return nil, err
+		}
+	}
+	names := []bridge.Name{bridge.Name(f.Key.VIF())}
+	if f.Node != nil && f.Node.VIFName != "" {
+		names = append(names, f.Node.VIFName)
+	}
+	for _, name := range names {
+		l, err := e.cfg.Links.LinkByName(name)
+		if err == nil && e.isOf(f, l) {
+			return &l, nil
+		}
+		if err != nil && !errors.Is(err, bridge.ErrNotFound) {
+			return nil, err
+		}
+	}
+	return nil, nil
+}
+
+// isOf says whether a link is the NIC's netdev.
+func (e *Engine) isOf(f *Facts, l bridge.Link) bool {
+	if l.ParentBus == backendBus {
+		return l.Parent == f.Key.Parent()
+	}
+	if !e.policy.Load().AnyNetdev {
+		return false
+	}
+	if owner, ok := e.table.owner(l.Index); ok {
+		return owner == f.Key
+	}
+	// A renamed stand-in can be known again only by its mark.
+	return string(l.Name) == f.Key.VIF() || strings.Contains(l.Alias, fmt.Sprintf(" (%d) eth%d on ", f.Key.Front, f.Key.Device))
+}
+
+func (e *Engine) observeBridge(f *Facts) error {
+	b, err := e.lookup(f.Node.Bridge)
+	if err != nil {
+		return err
+	}
+	if b == nil && e.policy.Load().LegacyBridgeNames {
+		if b, err = e.legacyBridge(f.Node.Bridge); err != nil {
+			return err
+		}
+	}
+	f.Bridge = b
+	if f.Link == nil {
+		return nil
+	}
+	if v := f.Node.VIFName; v != "" && f.Link.Name != v {
+		if f.NameOwner, err = e.lookup(string(v)); err != nil {
+			return err
+		}
+	}
+	return e.observeMaster(f)
+}
+
+func (e *Engine) observeMaster(f *Facts) error {
+	switch {
+	case f.Link.Master == 0:
+		return nil
+	case f.Bridge != nil && f.Bridge.Index == f.Link.Master:
+		f.Master = string(f.Bridge.Name)
+		return nil
+	}
+	m, err := e.cfg.Links.Link(f.Link.Master)
+	if errors.Is(err, bridge.ErrNotFound) {
+		f.Link.Master = 0 // it went since
+		return nil
+	}
+	f.Master = string(m.Name)
+	return err
+}
+
+// lookup finds a link by a name from the store; nil where there is none or the text is no name.
+func (e *Engine) lookup(text string) (*bridge.Link, error) {
+	name, err := bridge.ParseName(text)
+	if err != nil {
+		return nil, nil
+	}
+	l, err := e.cfg.Links.LinkByName(name)
+	if errors.Is(err, bridge.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &l, nil
+}
+
+// legacyBridge reads xenbrN as ethN, where that is a bridge.
+func (e *Engine) legacyBridge(text string) (*bridge.Link, error) {
+	num, ok := strings.CutPrefix(text, "xenbr")
+	if _, err := parseDecimal(num, 16); !ok || err != nil {
+		return nil, nil
+	}
+	l, err := e.lookup("eth" + num)
+	if l != nil && l.Kind != "bridge" {
+		return nil, err
+	}
+	return l, err
+}
+
+// kernelError reads what netback says of a device that it could not set up.
+func (e *Engine) kernelError(ctx context.Context, k Key) string {
+	dir := e.paths.backend(k)
+	path := domainPath(e.cfg.Self) + "/error" + strings.TrimPrefix(dir, domainPath(e.cfg.Self)) + "/error"
+	text, err := e.cfg.Store.Read(ctx, path)
+	if err != nil {
+		return ""
+	}
+	return printable(text, 200)
+}
+
+// String is one line of what was seen, for explain.
+func (f Facts) String() string {
+	var b strings.Builder
+	if f.Node == nil {
+		b.WriteString("no backend node")
+	} else {
+		fmt.Fprintf(&b, "backend state %d (%v), online %v, bridge %q, hotplug-status %q", uint8(f.Node.State), f.Node.State, f.Node.Online, clip(f.Node.Bridge), clip(f.Node.Status))
+	}
+	if f.Link == nil {
+		b.WriteString("; no netdev")
+		return b.String()
+	}
+	l := f.Link
+	fmt.Fprintf(&b, "; netdev %s (index %d), %s, MTU %d, on %s", l.Name, l.Index, upText(l.Up), l.MTU, orNone(f.Master))
+	if f.Node != nil && f.Bridge == nil {
+		b.WriteString("; that bridge does not exist")
+	}
+	return b.String()
+}
+
+func upText(up bool) string {
+	if up {
+		return "up"
+	}
+	return "down"
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "no bridge"
+	}
+	return s
+}
+
+func without(list []netip.Prefix, p netip.Prefix) []netip.Prefix {
+	return slices.DeleteFunc(slices.Clone(list), func(q netip.Prefix) bool { return q == p })
+}

@@ -1,0 +1,197 @@
+package hotplug
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"vifplug/bridge"
+	"vifplug/xenstore"
+)
+
+// pass is one run of a NIC's worker: observe, decide, do, report. The queue sees to it that one key never runs twice at once.
+func (e *Engine) pass(ctx context.Context, k Key) {
+	if k == heartbeatKey {
+		e.answerBeat()
+		return
+	}
+	n := e.nic(k)
+	n.mu.Lock()
+	asked, mem := len(n.waiters), n.mem
+	n.mu.Unlock()
+
+	start := time.Now()
+	f, err := e.observe(ctx, k)
+	if err != nil {
+		e.passBroken(n, err)
+		return
+	}
+	run := Run{Time: start, Observe: time.Since(start)}
+	if n.newIncarnation(f) {
+		e.report(n, f, Decision{State: Gone}, Run{})
+		mem = Memory{}
+	}
+	d := Decide(f, mem, start, *e.policy.Load())
+	run.Observed, run.Decided, run.Notes = f.String(), d.State, d.Notes
+	again := e.do(ctx, k, &f, &d, &run)
+	e.remember(n, f)
+	e.finish(n, f, d, run, asked)
+	if again {
+		e.queue.Add(k)
+	}
+}
+
+// newIncarnation says that the domid or the NIC now belongs to another guest than the one the entry knows.
+func (n *nic) newIncarnation(f Facts) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	old := n.facts.Domain.UUID
+	return n.mem.State != Absent && f.Node != nil && old != "" && f.Domain.UUID != "" && old != f.Domain.UUID
+}
+
+// passBroken ends a run that could not observe. The store's reconnect or the next change marks the key again.
+func (e *Engine) passBroken(n *nic, err error) {
+	if errors.Is(err, xenstore.ErrDisconnected) || errors.Is(err, xenstore.ErrClosed) || errors.Is(err, context.Canceled) {
+		e.log.Debug("observation broken off", "vif", n.key.VIF(), "err", err)
+		return
+	}
+	e.log.Warn("cannot observe", "vif", n.key.VIF(), "err", err)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.retries++
+	n.arm(backoff(n.retries), func() { e.queue.Add(n.key) })
+}
+
+// remember keeps the link table's hints fresh.
+func (e *Engine) remember(n *nic, f Facts) {
+	if f.Link != nil {
+		e.table.claim(n.key, *f.Link)
+	} else {
+		e.table.noLink(n.key)
+	}
+	if f.Node != nil {
+		e.table.wish(n.key, f.Node.Bridge)
+	}
+}
+
+// do carries a decision out. It leaves in the facts what is known to be true afterwards and turns the decision into a failure where a step
+// fails. It says whether to look again at once: the world moved under the steps.
+func (e *Engine) do(ctx context.Context, k Key, f *Facts, d *Decision, run *Run) (again bool) {
+	for _, batch := range batches(d.Steps) {
+		start := time.Now()
+		err := e.doBatch(ctx, k, f, d, batch)
+		sr := StepRun{Text: batchText(batch), Took: time.Since(start)}
+		if err != nil {
+			sr.Error = err.Error()
+		}
+		run.Steps = append(run.Steps, sr)
+		switch {
+		case err == nil:
+			continue
+		case errors.Is(err, bridge.ErrNotFound) || errors.Is(err, errNoNode):
+			// Normal when a domain dies: what is there now decides, not the error.
+			*d = Decision{State: Ready, Reason: because(CodeStep, "%v", err), Memory: d.Memory, Again: time.Second}
+			return true
+		case errors.Is(err, xenstore.ErrDisconnected):
+			*d = Decision{State: Ready, Reason: because(CodeStore, "%v", err), Memory: d.Memory}
+			return false
+		}
+		*d = d.fail(stepReason(err))
+		return false
+	}
+	return false
+}
+
+func stepReason(err error) *Reason {
+	var r *Reason
+	if errors.As(err, &r) {
+		return r
+	}
+	return because(CodeStep, "%v", err)
+}
+
+func (e *Engine) doBatch(ctx context.Context, k Key, f *Facts, d *Decision, batch []Step) error {
+	s := batch[0]
+	switch s.Op {
+	case OpLink:
+		return e.setLink(f, batch)
+	case OpIgnoreRA:
+		return e.cfg.Links.IgnoreRA(f.Link.Name)
+	case OpFlush:
+		err := e.cfg.Links.DeleteAddress(f.Link.Index, s.Address)
+		if err == nil {
+			f.Addresses = without(f.Addresses, s.Address)
+		}
+		return err
+	case OpVerify:
+		return e.verify(f, d)
+	case OpConnect:
+		return e.connect(ctx, k, f)
+	}
+	panic(fmt.Sprintf("hotplug: step %d is unknown", s.Op))
+}
+
+// setLink makes a batch's changes in one message. Where the kernel refuses it, they are made one by one, so that the error names the one.
+func (e *Engine) setLink(f *Facts, batch []Step) error {
+	c := merged(batch)
+	err := e.cfg.Links.Set(f.Link.Index, c)
+	if err != nil && len(batch) > 1 && !errors.Is(err, bridge.ErrNotFound) {
+		for _, s := range batch {
+			if err = e.cfg.Links.Set(f.Link.Index, s.Change); err != nil {
+				return fmt.Errorf("%s: %w", s.Text, err)
+			}
+		}
+	}
+	if err == nil && c.Name != "" {
+		f.Link.Name = c.Name
+	}
+	return err
+}
+
+// verify observes the port again: a kernel that said yes may have done less, and another program may have undone it.
+func (e *Engine) verify(f *Facts, d *Decision) error {
+	l, err := e.cfg.Links.Link(f.Link.Index)
+	if err != nil {
+		return err
+	}
+	f.Link = &l
+	left, _, _ := portSteps(*f, d.Memory)
+	if len(left) > 0 {
+		return because(CodeNotKept, "%s did not keep what was set: still to do: %s", l.Name, batchText(left))
+	}
+	return nil
+}
+
+// finish records the outcome, tells it, and answers who waits.
+func (e *Engine) finish(n *nic, f Facts, d Decision, run Run, asked int) {
+	run.Decided, run.Reason = d.State, d.Reason
+	e.report(n, f, d, run)
+	if d.State == Failed {
+		e.writeFailure(n.key, f, d.Reason)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if failedStep(d) {
+		n.retries++
+		d.Again = backoff(n.retries)
+	} else {
+		n.retries = 0
+	}
+	n.arm(d.Again, func() { e.queue.Add(n.key) })
+	n.settle(asked, d.State, d.Final, d.Reason)
+	if d.State == Gone {
+		e.forget(n)
+	}
+}
+
+// failedStep says that a NIC failed by an attempt, not by what was observed: no event need come that makes it worth another.
+func failedStep(d Decision) bool {
+	return d.State == Failed && (d.Reason.Code == CodeStep || d.Reason.Code == CodeNotKept)
+}
+
+// backoff spaces the attempts at a NIC whose steps fail: 0.25 s, doubled up to a minute.
+func backoff(retries int) time.Duration {
+	d := 250 * time.Millisecond << min(retries-1, 8)
+	return min(d, time.Minute)
+}

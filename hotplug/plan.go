@@ -1,0 +1,273 @@
+package hotplug
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"vifplug/bridge"
+)
+
+// Facts are what one observation saw of a NIC: all that [Decide] may know of the world.
+type Facts struct {
+	Key         Key
+	Node        *Node          // nil: there is no backend node
+	NodeProblem error          // the first value in the node that fits no grammar
+	Link        *bridge.Link   // nil: there is no netdev
+	Addresses   []netip.Prefix // on the netdev
+	Bridge      *bridge.Link   // the device that the node's bridge names; nil: there is none
+	NameOwner   *bridge.Link   // another device that already has the wanted vifname
+	Master      string         // name of the netdev's present master, "" for none
+	KernelError string         // netback's own error text for the device, "" for none
+	Domain      Domain         // whose NIC it is, as far as the store tells
+}
+
+// Memory is what the engine remembers of a NIC between observations. All of it may be lost; then the NIC is adopted as it stands.
+type Memory struct {
+	State        State
+	Ifindex      int       // of the netdev that was plugged; 0: none was, by this process
+	MTU          int       // that was set at plugging where the node names none
+	NetdevSince  time.Time // since when the netdev is awaited
+	BridgeSince  time.Time // since when the bridge is awaited
+	OfflineAsked bool      // the toolstack ran `vif-plug offline`
+}
+
+// Decision is what to do about a NIC.
+type Decision struct {
+	State  State         // the state after the steps have succeeded
+	Reason *Reason       // why it is not plugged, or what is awaited
+	Final  bool          // whoever waits for the NIC need not wait longer: tell the toolstack by hotplug-error
+	Steps  []Step        // in order; the first that fails ends them
+	Again  time.Duration // look again after this time even if nothing changes; 0: no need
+	Memory Memory        // to remember; its State is still the old one
+	Notes  []string      // worth showing, not worth failing
+}
+
+// Decide is the engine's whole judgement, a pure function: what to do about the NIC of these facts, now. Facts that are right already give
+// no steps; doing the steps and observing again gives facts that are right.
+func Decide(f Facts, m Memory, now time.Time, p Policy) Decision {
+	d := Decision{Memory: m}
+	switch {
+	case f.Node == nil && (f.Link == nil || m.State == Absent): // a netdev that no node ever named is not ours to judge
+		d.State = Gone
+		d.Memory = Memory{}
+		return d
+	case f.Node == nil:
+		// A store that lost its content (a restarted xenstored) looks just like this. The kernel takes a netdev away by itself, so the
+		// absence of a node is never an order to unplug.
+		d.State, d.Reason = Draining, because(CodeBackendGone, "the backend node is gone, the device %s is still there and is left as it is", f.Link.Name)
+		return d
+	case f.Node.draining():
+		return decideDraining(f, d)
+	case f.Node.leftTo(p.LeaveScripts):
+		d.State, d.Reason = Seen, because(CodeOtherScript, "left to its own script %s", f.Node.scriptName())
+		d.Final = true
+		return d
+	case f.NodeProblem != nil:
+		return d.fail(because(CodeNodeInvalid, "%v", f.NodeProblem))
+	}
+	if strings.HasPrefix(f.Node.scriptName(), "vif-bridge") {
+		d.Notes = append(d.Notes, "the toolstack also runs "+f.Node.Script+" for this NIC: say script=vif-plug instead")
+	}
+	if f.Link == nil {
+		return decideNetdevMissing(f, d, now, p)
+	}
+	d.Memory.NetdevSince = time.Time{}
+	if f.Node.State < StateInitWait {
+		// A netdev without a ready backend may be anybody's with a vif-like name.
+		d.State, d.Reason = Seen, because(CodeBackendWait, "netback has not set the device up yet (state %d, %v)", uint8(f.Node.State), f.Node.State)
+		return d
+	}
+	if r := objection(f, m); r != nil {
+		return d.fail(r)
+	}
+	if f.Bridge == nil {
+		return decideBridgeMissing(f, d, now, p)
+	}
+	d.Memory.BridgeSince = time.Time{}
+	return decidePlug(f, d)
+}
+
+func (d Decision) fail(r *Reason) Decision {
+	d.State, d.Reason, d.Final = Failed, r, true
+	return d
+}
+
+func decideDraining(f Facts, d Decision) Decision {
+	d.State = Draining
+	if f.Link == nil || f.Link.Master == 0 {
+		return d
+	}
+	// netback takes the netdev away once the guest has closed; a port that outlives that, or whose toolstack asks, is released here.
+	if f.Node.State == StateClosed || d.Memory.OfflineAsked {
+		d.Steps = append(d.Steps, linkStep("take the port down", bridge.Change{Up: ptr(false)}), linkStep("release the port from "+f.Master, bridge.Change{Master: ptr(0)}))
+	}
+	return d
+}
+
+func decideNetdevMissing(f Facts, d Decision, now time.Time, p Policy) Decision {
+	if f.KernelError != "" {
+		return d.fail(because(CodeKernelError, "netback made no device: %s", f.KernelError))
+	}
+	if f.Node.State < StateInitWait {
+		d.State, d.Memory.NetdevSince = Seen, time.Time{}
+		d.Reason = because(CodeBackendWait, "netback has not set the device up yet (state %d, %v)", uint8(f.Node.State), f.Node.State)
+		return d
+	}
+	if d.Memory.NetdevSince.IsZero() {
+		d.Memory.NetdevSince = now
+	}
+	left := p.NetdevWait - now.Sub(d.Memory.NetdevSince)
+	if left <= 0 {
+		return d.fail(because(CodeNetdevMissing, "the device %s did not appear within %v of netback's state %d", f.Key.VIF(), p.NetdevWait, uint8(f.Node.State)))
+	}
+	d.State, d.Again = Seen, left
+	d.Reason = because(CodeNetdevMissing, "waiting for the device %s, which netback has announced", f.Key.VIF())
+	return d
+}
+
+// objection finds what stands against plugging whatever the bridge does.
+func objection(f Facts, m Memory) *Reason {
+	n, l := f.Node, f.Link
+	switch {
+	case n.Bridge == "":
+		return because(CodeNoBridgeNamed, "the backend node names no bridge")
+	case f.Bridge != nil && f.Bridge.Kind != "bridge":
+		return because(CodeNotABridge, "%s is not a Linux bridge but %s", f.Bridge.Name, kindText(f.Bridge))
+	case n.VIFName != "" && l.Name != n.VIFName && f.NameOwner != nil:
+		return because(CodeNameTaken, "the wanted name %s belongs to another device (%s)", n.VIFName, kindText(f.NameOwner))
+	case n.MTU != 0 && l.MaxMTU > 0 && n.MTU > l.MaxMTU:
+		return because(CodeMTUTooBig, "MTU %d does not fit %s, which takes at most %d", n.MTU, l.Name, l.MaxMTU)
+	case l.Master != 0 && (f.Bridge == nil || l.Master != f.Bridge.Index) && !ours(l, m):
+		return because(CodePortElsewhere, "%s is a port of %s, and not by vifplug", l.Name, f.Master)
+	}
+	return nil
+}
+
+func kindText(l *bridge.Link) string {
+	if l.Kind == "" {
+		return "a device without a kind (hardware)"
+	}
+	return "a device of kind " + l.Kind
+}
+
+// aliasPrefix marks in the kernel what vifplug made its own (design.md, promise 3).
+const aliasPrefix = "vifplug:"
+
+func ours(l *bridge.Link, m Memory) bool {
+	return m.Ifindex == l.Index || strings.HasPrefix(l.Alias, aliasPrefix)
+}
+
+func decideBridgeMissing(f Facts, d Decision, now time.Time, p Policy) Decision {
+	if d.Memory.BridgeSince.IsZero() {
+		d.Memory.BridgeSince = now
+	}
+	left := p.BridgeWait - now.Sub(d.Memory.BridgeSince)
+	if left <= 0 {
+		return d.fail(because(CodeBridgeMissing, "the bridge %s does not exist", f.Node.Bridge))
+	}
+	d.State, d.Again = Ready, left
+	d.Reason = because(CodeBridgeMissing, "waiting for the bridge %s, which does not exist", f.Node.Bridge)
+	return d
+}
+
+// decidePlug gives the steps from what is to what should be, in the order of design.md: rename, MAC, MTU, port flags, master, up, read back,
+// tell the guest its MTU, hotplug-status. A NIC that is right has none.
+func decidePlug(f Facts, d Decision) Decision {
+	steps, mtu, notes := portSteps(f, d.Memory)
+	d.Notes = append(d.Notes, notes...)
+	d.Memory.Ifindex, d.Memory.MTU = f.Link.Index, mtu
+	if len(steps) > 0 {
+		steps = append(steps, Step{Op: OpVerify, Text: verifyText})
+	}
+	if f.Node.Status != statusConnected || (len(steps) > 0 && f.Link.Master != f.Bridge.Index) {
+		steps = append(steps, Step{Op: OpConnect, Text: "tell the guest its MTU, write hotplug-status = connected"})
+	}
+	d.State, d.Steps = Plugged, steps
+	return d
+}
+
+const statusConnected = "connected"
+
+// portMAC is the address of every vif in dom0: the highest there is, so that a bridge never adopts it as its own (xen: xen-network-common.sh).
+var portMAC = bridge.MAC{0xfe, 0xff, 0xff, 0xff, 0xff, 0xff}
+
+// portSteps compares the port with what it should be. The returned MTU is what the port has after the steps.
+func portSteps(f Facts, m Memory) (steps []Step, mtu int, notes []string) {
+	n, l := f.Node, f.Link
+	add := func(text string, c bridge.Change) { steps = append(steps, linkStep(text, c)) }
+	if n.VIFName != "" && l.Name != n.VIFName {
+		if l.Up {
+			add("take the device down to rename it", bridge.Change{Up: ptr(false)})
+		}
+		add(fmt.Sprintf("rename %s to %s", l.Name, n.VIFName), bridge.Change{Name: n.VIFName})
+	}
+	for _, a := range f.Addresses {
+		steps = append(steps, Step{Op: OpFlush, Address: a, Text: "remove the address " + a.String()})
+	}
+	if !l.NoAddrGen {
+		steps = append(steps, Step{Op: OpIgnoreRA, Text: "ignore router advertisements"})
+		add("no IPv6 address of its own", bridge.Change{NoAddrGen: true})
+	}
+	if l.MAC != portMAC {
+		add(fmt.Sprintf("MAC %v (was %v)", portMAC, l.MAC), bridge.Change{MAC: &portMAC})
+	}
+	mtu, note := wantedMTU(f, m)
+	if note != "" {
+		notes = append(notes, note)
+	}
+	if mtu != l.MTU {
+		add(fmt.Sprintf("MTU %d (was %d)", mtu, l.MTU), bridge.Change{MTU: mtu})
+	}
+	if l.Master != f.Bridge.Index {
+		add(masterText(f), bridge.Change{Master: ptr(f.Bridge.Index)})
+		if a := portAlias(f); l.Alias == "" || strings.HasPrefix(l.Alias, aliasPrefix) && l.Alias != a {
+			add("mark it", bridge.Change{Alias: &a})
+		}
+	}
+	if !l.Up || len(steps) > 0 && steps[0].takesDown() {
+		add("up", bridge.Change{Up: ptr(true)})
+	}
+	return steps, mtu, notes
+}
+
+func masterText(f Facts) string {
+	if f.Link.Master != 0 {
+		return fmt.Sprintf("move from %s to %s", f.Master, f.Bridge.Name)
+	}
+	return fmt.Sprintf("put on %s", f.Bridge.Name)
+}
+
+// portAlias says whose port it is, within the kernel's 255 bytes (linux: IFALIASZ). The name is dom0's text, but checked all the same.
+func portAlias(f Facts) string {
+	name := printable(f.Domain.Name, 64)
+	if name == "" {
+		name = "?"
+	}
+	return fmt.Sprintf("%s domain %s (%d) eth%d on %s", aliasPrefix, name, f.Key.Front, f.Key.Device, f.Bridge.Name)
+}
+
+// wantedMTU is the node's MTU, or at plugging the bridge's. A port that stands keeps its own where the node names none, since a bridge's MTU
+// follows its smallest port; and a guest without scatter-gather holds its netdev at 1500, which is not fought (linux: xen-netback clamps at connect).
+func wantedMTU(f Facts, m Memory) (mtu int, note string) {
+	n, l := f.Node, f.Link
+	standing := l.Master == f.Bridge.Index && n.Status == statusConnected
+	switch {
+	case n.MTU != 0 && standing && n.State == StateConnected && l.MTU == 1500 && n.MTU > 1500:
+		return l.MTU, fmt.Sprintf("the guest takes no scatter-gather, so netback holds the MTU at 1500 instead of %d", n.MTU)
+	case n.MTU != 0:
+		return n.MTU, ""
+	case standing && m.Ifindex == l.Index && m.MTU != 0 && !(n.State == StateConnected && l.MTU == 1500):
+		return m.MTU, ""
+	case standing:
+		return l.MTU, ""
+	}
+	mtu = f.Bridge.MTU
+	if l.MaxMTU > 0 && mtu > l.MaxMTU {
+		return l.MaxMTU, fmt.Sprintf("the bridge's MTU %d does not fit the device, which takes at most %d", mtu, l.MaxMTU)
+	}
+	return mtu, ""
+}
+
+func ptr[T any](v T) *T { return &v }

@@ -1,0 +1,144 @@
+package hotplug
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// NICStatus is a NIC as `vifctl status --json` and GET /v1/nics show it.
+type NICStatus struct {
+	VIF     string         `json:"vif"`    // kernel's name, vifFE.N
+	Domain  Domain         `json:"domain"` // whose
+	Device  uint32         `json:"device"` // devid: ethN in the guest, usually
+	State   State          `json:"state"`
+	Since   time.Time      `json:"since"`
+	Reason  *Reason        `json:"reason,omitempty"` // why not plugged, or what is awaited
+	Notes   []string       `json:"notes,omitempty"`
+	Backend *BackendStatus `json:"backend,omitempty"`
+	Link    *LinkStatus    `json:"link,omitempty"`
+}
+
+// BackendStatus is the backend node's side.
+type BackendStatus struct {
+	State         uint8  `json:"state"`
+	StateName     string `json:"state_name"`
+	Online        bool   `json:"online"`
+	Bridge        string `json:"bridge"`
+	MAC           string `json:"mac,omitempty"` // the guest's
+	MTU           int    `json:"mtu,omitempty"` // asked for; 0: as the bridge
+	Type          string `json:"type,omitempty"`
+	Script        string `json:"script,omitempty"`
+	HotplugStatus string `json:"hotplug_status"`
+	HotplugError  string `json:"hotplug_error,omitempty"`
+}
+
+// LinkStatus is the netdev's side.
+type LinkStatus struct {
+	Name      string         `json:"name"`
+	Index     int            `json:"index"`
+	MAC       string         `json:"mac"`
+	MTU       int            `json:"mtu"`
+	Up        bool           `json:"up"`
+	Bridge    string         `json:"bridge,omitempty"` // the bridge that it is a port of, now
+	Addresses []netip.Prefix `json:"addresses,omitempty"`
+}
+
+// Explanation is a NIC with its last runs: what was seen, decided and done, and why.
+type Explanation struct {
+	NICStatus
+	Runs []Run `json:"runs"`
+}
+
+// Status lists every NIC by domain and device.
+func (e *Engine) Status() []NICStatus {
+	keys := e.keys()
+	out := make([]NICStatus, 0, len(keys))
+	for _, k := range keys {
+		if s, ok := e.nicStatus(k); ok {
+			out = append(out, s.NICStatus)
+		}
+	}
+	return out
+}
+
+// Explain tells all that the engine knows of one NIC; false: it knows none of that name. Any name serves: vifFE.N, or the netdev's present one.
+func (e *Engine) Explain(name string) (Explanation, bool) {
+	if k, err := ParseVIF(name); err == nil {
+		if x, ok := e.nicStatus(k); ok {
+			return x, true
+		}
+	}
+	for _, k := range e.keys() {
+		if x, ok := e.nicStatus(k); ok && x.Link != nil && x.Link.Name == name {
+			return x, true
+		}
+	}
+	return Explanation{}, false
+}
+
+// Domains lists the guests by id.
+func (e *Engine) Domains() []Domain {
+	if e.guests == nil {
+		return nil
+	}
+	return e.guests.list()
+}
+
+func (e *Engine) nicStatus(k Key) (Explanation, bool) {
+	e.mu.Lock()
+	n := e.nics[k]
+	e.mu.Unlock()
+	if n == nil {
+		return Explanation{}, false
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.mem.State == Absent {
+		return Explanation{}, false // marked, not looked at yet
+	}
+	s := NICStatus{VIF: k.VIF(), Domain: n.facts.Domain, Device: k.Device, State: n.mem.State, Since: n.since, Reason: n.reason, Notes: n.notes}
+	s.Backend, s.Link = backendStatus(n.facts.Node), linkStatus(n.facts)
+	return Explanation{NICStatus: s, Runs: append([]Run(nil), n.runs...)}, true
+}
+
+func backendStatus(n *Node) *BackendStatus {
+	if n == nil {
+		return nil
+	}
+	return &BackendStatus{
+		State: uint8(n.State), StateName: n.State.String(), Online: n.Online, Bridge: printable(n.Bridge, 64), MAC: n.MAC, MTU: n.MTU,
+		Type: printable(n.Type, 32), Script: printable(n.Script, 200), HotplugStatus: printable(n.Status, 32), HotplugError: printable(n.Error, 300),
+	}
+}
+
+func linkStatus(f Facts) *LinkStatus {
+	if f.Link == nil {
+		return nil
+	}
+	l := f.Link
+	s := &LinkStatus{Name: string(l.Name), Index: l.Index, MAC: l.MAC.String(), MTU: l.MTU, Up: l.Up, Addresses: f.Addresses}
+	if l.Master != 0 {
+		s.Bridge = f.Master
+		if f.Bridge != nil && f.Bridge.Index == l.Master {
+			s.Bridge = string(f.Bridge.Name)
+		}
+	}
+	return s
+}
+
+// Summary is the engine's state in one line, for systemd's STATUS.
+func (e *Engine) Summary() string {
+	var plugged, failed, other int
+	for _, s := range e.Status() {
+		switch s.State {
+		case Plugged:
+			plugged++
+		case Failed:
+			failed++
+		default:
+			other++
+		}
+	}
+	return fmt.Sprintf("%d NICs plugged, %d failed, %d on their way", plugged, failed, other)
+}

@@ -1,0 +1,193 @@
+package standin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+
+	"vifplug/bridge/bridgetest"
+	"vifplug/xenstore"
+)
+
+// Netback plays the kernel's xen-netback and the guests' netfronts until it is closed: it answers backend nodes with netdevs and goes through
+// the xenbus states as they do (linux: drivers/net/xen-netback/xenbus.c). It works in the network namespace of the process.
+type Netback struct {
+	store  *xenstore.Client
+	watch  *xenstore.Watch
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+	// Err tells of what went wrong, at most once.
+	Err chan error
+
+	devices map[string]bool // backend directories whose netdev exists; only the run goroutine touches it
+}
+
+const vifRoot = "/local/domain/0/backend/vif"
+
+// StartNetback begins to play. store is its own connection.
+func StartNetback(ctx context.Context, store *xenstore.Client) (*Netback, error) {
+	w, err := store.Watch(ctx, vifRoot, xenstore.WatchOptions{Key: deviceDir})
+	if err != nil {
+		return nil, err
+	}
+	run, cancel := context.WithCancel(context.Background())
+	n := &Netback{store: store, watch: w, cancel: cancel, Err: make(chan error, 1), devices: map[string]bool{}}
+	n.done.Add(1)
+	go n.runNetback(run)
+	return n, nil
+}
+
+// Close ends the play. Devices stay.
+func (n *Netback) Close() {
+	n.cancel()
+	n.done.Wait()
+}
+
+// deviceDir reduces an event to the device whose it is.
+func deviceDir(path string) (string, bool) {
+	rest, ok := strings.CutPrefix(path, vifRoot+"/")
+	if !ok {
+		return path, path == vifRoot
+	}
+	parts := strings.SplitN(rest, "/", 3)
+	if len(parts) < 2 {
+		return path, true
+	}
+	if len(parts) == 3 && parts[2] != "state" && parts[2] != "online" && parts[2] != "hotplug-status" {
+		return "", false
+	}
+	return vifRoot + "/" + parts[0] + "/" + parts[1], true
+}
+
+func (n *Netback) runNetback(ctx context.Context) {
+	defer n.done.Done()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-n.watch.Ready():
+		}
+		for _, ev := range n.watch.Take() {
+			dir, _ := deviceDir(ev.Path)
+			if err := n.look(ctx, dir); err != nil && ctx.Err() == nil {
+				select {
+				case n.Err <- err:
+				default:
+				}
+			}
+		}
+	}
+}
+
+// look does what netback and the guest would do next about a device.
+func (n *Netback) look(ctx context.Context, dir string) error {
+	front, dev, ok := numbers(dir)
+	if !ok {
+		return n.vanished(dir)
+	}
+	res, err := n.store.Pipeline(ctx, xenstore.ReadOp(dir+"/state"), xenstore.ReadOp(dir+"/online"), xenstore.ReadOp(dir+"/hotplug-status"))
+	if err != nil {
+		return err
+	}
+	state, online, status := res[0].Value, res[1].Value, res[2].Value
+	switch {
+	case isGone(res[0].Err):
+		return n.vanished(dir)
+	case state == "1":
+		return n.probe(ctx, dir, front, dev)
+	case state == "2" && status == "connected":
+		return n.connect(ctx, dir, front, dev)
+	case state == "5" && online == "0":
+		return n.remove(ctx, dir, front, dev)
+	}
+	return nil
+}
+
+// probe writes the features, then state 2, then makes the netdev: in this order since Linux 5.6, so that state 2 tells nothing of the netdev.
+func (n *Netback) probe(ctx context.Context, dir string, front, dev int) error {
+	for _, f := range []string{"feature-sg", "feature-gso-tcpv4", "feature-rx-copy", "feature-ctrl-ring"} {
+		if err := n.store.Write(ctx, dir+"/"+f, "1"); err != nil {
+			return err
+		}
+	}
+	if err := n.setState(ctx, dir, "2"); err != nil {
+		return err
+	}
+	if err := bridgetest.MakeVeth(VIF(front, dev), GuestEnd(front, dev)); err != nil {
+		return err
+	}
+	n.devices[dir] = true
+	return bridgetest.SetUp(GuestEnd(front, dev))
+}
+
+// connect is the guest's netfront going to 4, and netback following now that hotplug-status says connected.
+func (n *Netback) connect(ctx context.Context, dir string, front, dev int) error {
+	if err := n.setState(ctx, fmt.Sprintf("/local/domain/%d/device/vif/%d", front, dev), "4"); err != nil {
+		return err
+	}
+	return n.setState(ctx, dir, "4")
+}
+
+// remove is the guest closing and netback unregistering: hotplug-status goes, then the netdev, then state 6.
+func (n *Netback) remove(ctx context.Context, dir string, front, dev int) error {
+	if err := n.store.Remove(ctx, dir+"/hotplug-status"); err != nil && !isGone(err) {
+		return err
+	}
+	if err := n.vanished(dir); err != nil {
+		return err
+	}
+	if err := n.setState(ctx, fmt.Sprintf("/local/domain/%d/device/vif/%d", front, dev), "6"); err != nil {
+		return err
+	}
+	return n.setState(ctx, dir, "6")
+}
+
+// vanished takes away the netdev of a device, or of all devices below a directory.
+func (n *Netback) vanished(dir string) error {
+	var errs []error
+	for d := range n.devices {
+		if d != dir && !strings.HasPrefix(d, dir+"/") {
+			continue
+		}
+		if _, err := n.store.Read(context.Background(), d+"/frontend-id"); d != dir && err == nil {
+			continue
+		}
+		delete(n.devices, d)
+		front, dev, _ := numbers(d)
+		errs = append(errs, bridgetest.Delete(GuestEnd(front, dev)))
+	}
+	return errors.Join(errs...)
+}
+
+// setState writes a xenbus state only while the node is there, as the kernel does.
+func (n *Netback) setState(ctx context.Context, dir, state string) error {
+	err := n.store.Transaction(ctx, func(tx *xenstore.Tx) error {
+		if _, err := tx.Read(ctx, dir+"/state"); err != nil {
+			return err
+		}
+		return tx.Write(ctx, dir+"/state", state)
+	})
+	if isGone(err) {
+		return nil
+	}
+	return err
+}
+
+func isGone(err error) bool { return errors.Is(err, xenstore.ENOENT) }
+
+// numbers reads the domid and device id of a backend directory.
+func numbers(dir string) (front, dev int, ok bool) {
+	a, b, found := strings.Cut(strings.TrimPrefix(dir, vifRoot+"/"), "/")
+	front, err1 := strconv.Atoi(a)
+	dev, err2 := strconv.Atoi(b)
+	return front, dev, found && err1 == nil && err2 == nil
+}
+
+// VIF is the name of dom0's end.
+func VIF(front, dev int) string { return fmt.Sprintf("vif%d.%d", front, dev) }
+
+// GuestEnd is the name of the guest's end.
+func GuestEnd(front, dev int) string { return fmt.Sprintf("g%d.%d", front, dev) }

@@ -1,0 +1,172 @@
+package standin
+
+import (
+	"context"
+	"fmt"
+
+	"vifplug/xenstore"
+	"vifplug/xenstore/wire"
+)
+
+// Toolstack creates and destroys domains and NICs in the store as libxl does (xen: tools/libs/light/libxl_device.c, libxl_nic.c).
+type Toolstack struct {
+	Store *xenstore.Client
+}
+
+// NIC is one vif line of a guest's configuration.
+type NIC struct {
+	Bridge, MAC, VIFName, Script, Type string
+	MTU                                int    // 0: none written
+	State                              string // of the backend; "": 1, as libxl leaves it to netback
+}
+
+func backendDir(id xenstore.DomID, dev int) string {
+	return fmt.Sprintf("/local/domain/0/backend/vif/%d/%d", id, dev)
+}
+
+func frontendDir(id xenstore.DomID, dev int) string {
+	return fmt.Sprintf("/local/domain/%d/device/vif/%d", id, dev)
+}
+
+func libxlDir(id xenstore.DomID, dev int) string {
+	return fmt.Sprintf("/libxl/%d/device/vif/%d", id, dev)
+}
+
+// CreateDomain makes a domain's nodes and introduces it to the store.
+func (t *Toolstack) CreateDomain(ctx context.Context, id xenstore.DomID, name, uuid string) error {
+	dom := fmt.Sprintf("/local/domain/%d", id)
+	err := t.Store.Transaction(ctx, func(tx *xenstore.Tx) error {
+		_, err := tx.Pipeline(ctx,
+			xenstore.WriteOp(dom+"/vm", "/vm/"+uuid), xenstore.WriteOp(dom+"/name", name), xenstore.WriteOp(dom+"/domid", fmt.Sprint(id)),
+			xenstore.WriteOp("/vm/"+uuid+"/name", name), xenstore.WriteOp("/vm/"+uuid+"/uuid", uuid),
+			xenstore.MkdirOp(dom+"/device/vif"))
+		if err != nil {
+			return err
+		}
+		// The guest owns its device directory, and may not write its own name.
+		if err := tx.SetPerms(ctx, dom, perms(0, id)); err != nil {
+			return err
+		}
+		return tx.SetPerms(ctx, dom+"/device", perms(id, 0))
+	})
+	if err != nil {
+		return fmt.Errorf("standin: create domain %d: %w", id, err)
+	}
+	return t.Store.Introduce(ctx, id, 1, uint32(id))
+}
+
+// perms gives owner everything and reader the right to read.
+func perms(owner, reader xenstore.DomID) []wire.Perm {
+	return []wire.Perm{{Letter: 'n', DomID: wire.DomID(owner)}, {Letter: 'r', DomID: wire.DomID(reader)}}
+}
+
+// Attach writes a NIC's nodes in one transaction, as `xl create` and `xl network-attach` do.
+func (t *Toolstack) Attach(ctx context.Context, id xenstore.DomID, dev int, n NIC) error {
+	err := t.Store.Transaction(ctx, func(tx *xenstore.Tx) error { return t.write(ctx, tx, id, dev, n) })
+	if err != nil {
+		return fmt.Errorf("standin: attach vif%d.%d: %w", id, dev, err)
+	}
+	return nil
+}
+
+// AttachIn writes the first NICs of many domains in a transaction of the caller's: they appear at once.
+func (t *Toolstack) AttachIn(ctx context.Context, tx *xenstore.Tx, ids []xenstore.DomID, n func(i int) NIC) error {
+	for i, id := range ids {
+		if err := t.write(ctx, tx, id, 0, n(i)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *Toolstack) write(ctx context.Context, tx *xenstore.Tx, id xenstore.DomID, dev int, n NIC) error {
+	b, f, l := backendDir(id, dev), frontendDir(id, dev), libxlDir(id, dev)
+	ops := []xenstore.Op{xenstore.WriteOp(l+"/frontend", f), xenstore.WriteOp(l+"/backend", b)}
+	for _, kv := range backendValues(f, id, dev, n) {
+		ops = append(ops, xenstore.WriteOp(b+"/"+kv[0], kv[1]))
+	}
+	for _, kv := range [][2]string{{"backend", b}, {"backend-id", "0"}, {"state", "1"}, {"handle", fmt.Sprint(dev)}, {"mac", n.MAC}} {
+		ops = append(ops, xenstore.WriteOp(f+"/"+kv[0], kv[1]))
+	}
+	if n.MTU != 0 {
+		ops = append(ops, xenstore.WriteOp(f+"/mtu", fmt.Sprint(n.MTU)))
+	}
+	res, err := tx.Pipeline(ctx, ops...)
+	if err != nil {
+		return err
+	}
+	for _, r := range res {
+		if r.Err != nil {
+			return r.Err
+		}
+	}
+	if err := tx.SetPerms(ctx, b, perms(0, id)); err != nil {
+		return err
+	}
+	return tx.SetPerms(ctx, f, perms(id, 0))
+}
+
+func backendValues(f string, id xenstore.DomID, dev int, n NIC) [][2]string {
+	script, kind := n.Script, n.Type
+	if script == "" {
+		script = "/etc/xen/scripts/vif-plug"
+	}
+	if kind == "" {
+		kind = "vif"
+	}
+	state := n.State
+	if state == "" {
+		state = "1"
+	}
+	kv := [][2]string{
+		{"frontend", f},
+		{"frontend-id", fmt.Sprint(id)},
+		{"online", "1"},
+		{"state", state},
+		{"script", script},
+		{"mac", n.MAC},
+		{"bridge", n.Bridge},
+		{"handle", fmt.Sprint(dev)},
+		{"type", kind},
+		{"hotplug-status", ""},
+	}
+	if n.VIFName != "" {
+		kv = append(kv, [2]string{"vifname", n.VIFName})
+	}
+	if n.MTU != 0 {
+		kv = append(kv, [2]string{"mtu", fmt.Sprint(n.MTU)})
+	}
+	return kv
+}
+
+// Detach asks for a NIC's removal: online = 0, state = 5. Netback and the guest then close.
+func (t *Toolstack) Detach(ctx context.Context, id xenstore.DomID, dev int) error {
+	b := backendDir(id, dev)
+	return t.Store.Transaction(ctx, func(tx *xenstore.Tx) error {
+		if _, err := tx.Read(ctx, b+"/state"); err != nil {
+			return err
+		}
+		if err := tx.Write(ctx, b+"/online", "0"); err != nil {
+			return err
+		}
+		return tx.Write(ctx, b+"/state", "5")
+	})
+}
+
+// Erase removes a NIC's nodes, the last act of a removal.
+func (t *Toolstack) Erase(ctx context.Context, id xenstore.DomID, dev int) error {
+	return t.Store.Transaction(ctx, func(tx *xenstore.Tx) error {
+		_, err := tx.Pipeline(ctx, xenstore.RemoveOp(frontendDir(id, dev)), xenstore.RemoveOp(backendDir(id, dev)), xenstore.RemoveOp(libxlDir(id, dev)))
+		return err
+	})
+}
+
+// DestroyDomain removes a domain's nodes, its empty backend directory too, and releases it.
+func (t *Toolstack) DestroyDomain(ctx context.Context, id xenstore.DomID, uuid string) error {
+	for _, path := range []string{fmt.Sprintf("/local/domain/0/backend/vif/%d", id), fmt.Sprintf("/local/domain/%d", id), "/vm/" + uuid, fmt.Sprintf("/libxl/%d", id)} {
+		if err := t.Store.Remove(ctx, path); err != nil && !isGone(err) {
+			return err
+		}
+	}
+	return t.Store.Release(ctx, id)
+}
