@@ -9,17 +9,67 @@ import (
 	"vifplug/xenstore"
 )
 
-// connect tells the guest its MTU and netback that the port is usable, in one transaction that reads the backend node first: a write to an
-// erased node would resurrect it, and libxl would find a device that nobody has.
+// connection is the transaction that tells the guest its MTU and netback that the port is usable. It reads the backend node before it writes: a
+// write to an erased node would resurrect it, and libxl would find a device that nobody has.
+//
+// It is opened and does its reads while the kernel works on the port, since a round trip to the store costs as much as a step; the commit
+// fails if what it read has changed since.
 //
 // The frontend's mtu is the guest's to read and dom0's to write; the rest of the frontend is the guest's own, so its absence or a quarrel
 // about it (a guest that rewrites it all the time) costs the guest the hint, never the NIC its status.
-func (e *Engine) connect(ctx context.Context, k Key, f *Facts) error {
-	err := e.cfg.Store.Transaction(ctx, func(tx *xenstore.Tx) error {
-		return e.connectTx(ctx, tx, k, f, true)
-	})
-	if errors.Is(err, xenstore.EAGAIN) {
-		err = e.cfg.Store.Transaction(ctx, func(tx *xenstore.Tx) error { return e.connectTx(ctx, tx, k, f, false) })
+type connection struct {
+	e     *Engine
+	key   Key
+	ready chan struct{} // closed when the following three are set
+	tx    *xenstore.Tx
+	reads []xenstore.Result
+	err   error
+}
+
+// prepareConnect opens the transaction in the background. The caller ends it.
+func (e *Engine) prepareConnect(ctx context.Context, k Key) *connection {
+	c := &connection{e: e, key: k, ready: make(chan struct{})}
+	go c.runPrepare(ctx)
+	return c
+}
+
+func (c *connection) runPrepare(ctx context.Context) {
+	defer close(c.ready)
+	if c.tx, c.err = c.e.cfg.Store.Begin(ctx); c.err == nil {
+		c.reads, c.err = c.tx.Pipeline(ctx, c.ops(true)...)
+	}
+}
+
+// ops are the reads: whether the backend is there, and, where the guest is to be told, whether its frontend is and what MTU it has been told.
+func (c *connection) ops(tellGuest bool) []xenstore.Op {
+	dir, front := c.e.paths.backend(c.key), frontendPath(c.key)
+	ops := []xenstore.Op{xenstore.ReadOp(dir + "/frontend-id")}
+	if tellGuest {
+		ops = append(ops, xenstore.ReadOp(front+"/backend-id"), xenstore.ReadOp(front+"/mtu"))
+	}
+	return ops
+}
+
+// end gives up a transaction that was not committed.
+func (c *connection) end() {
+	<-c.ready
+	if c.tx != nil {
+		c.tx.Abort()
+	}
+}
+
+// connect writes and commits. Where others have disturbed the transaction it is done over, at last without the guest's part.
+func (c *connection) connect(ctx context.Context, f *Facts) error {
+	<-c.ready
+	tx, err := c.tx, c.err
+	c.tx = nil
+	if err == nil {
+		err = c.commit(ctx, tx, c.reads, f)
+	} else if tx != nil {
+		tx.Abort()
+	}
+	for attempt := 1; errors.Is(err, xenstore.EAGAIN) && attempt <= connectAttempts; attempt++ {
+		err = c.over(ctx, f, attempt < connectAttempts)
 	}
 	if err == nil {
 		f.Node.Status, f.Node.Error = statusConnected, ""
@@ -27,31 +77,39 @@ func (e *Engine) connect(ctx context.Context, k Key, f *Facts) error {
 	return err
 }
 
-// connectTx is the body. It writes before it knows what it read, to save a round trip, and gives the transaction up when that was wrong.
-func (e *Engine) connectTx(ctx context.Context, tx *xenstore.Tx, k Key, f *Facts, tellGuest bool) error {
-	dir, front, mtu := e.paths.backend(k), frontendPath(k), strconv.Itoa(f.Link.MTU)
-	ops := []xenstore.Op{xenstore.ReadOp(dir + "/frontend-id"), xenstore.WriteOp(dir+"/hotplug-status", statusConnected)}
-	if tellGuest {
-		ops = append(ops, xenstore.ReadOp(front+"/backend-id"), xenstore.ReadOp(front+"/mtu"))
+// connectAttempts bounds the tries with the guest's part; one more goes without.
+const connectAttempts = 8
+
+func (c *connection) over(ctx context.Context, f *Facts, tellGuest bool) error {
+	tx, err := c.e.cfg.Store.Begin(ctx)
+	if err != nil {
+		return err
 	}
+	reads, err := tx.Pipeline(ctx, c.ops(tellGuest)...)
+	if err != nil {
+		tx.Abort()
+		return err
+	}
+	return c.commit(ctx, tx, reads, f)
+}
+
+func (c *connection) commit(ctx context.Context, tx *xenstore.Tx, reads []xenstore.Result, f *Facts) error {
+	if err := reads[0].Err; err != nil {
+		tx.Abort()
+		if errors.Is(err, xenstore.ENOENT) {
+			return errNoNode
+		}
+		return err
+	}
+	dir, mtu := c.e.paths.backend(c.key), strconv.Itoa(f.Link.MTU)
+	ops := []xenstore.Op{xenstore.WriteOp(dir+"/hotplug-status", statusConnected)}
 	if f.Node.Error != "" {
 		ops = append(ops, xenstore.RemoveOp(dir+"/hotplug-error"))
 	}
-	res, err := tx.Pipeline(ctx, ops...)
-	switch {
-	case err != nil:
-		return err
-	case errors.Is(res[0].Err, xenstore.ENOENT):
-		return errNoNode
-	case res[0].Err != nil:
-		return res[0].Err
-	case res[1].Err != nil:
-		return res[1].Err
+	if len(reads) > 1 && reads[1].Err == nil && (reads[2].Err != nil || reads[2].Value != mtu) {
+		ops = append(ops, xenstore.WriteOp(frontendPath(c.key)+"/mtu", mtu))
 	}
-	if tellGuest && res[2].Err == nil && (res[3].Err != nil || res[3].Value != mtu) {
-		return tx.Write(ctx, front+"/mtu", mtu)
-	}
-	return nil
+	return tx.Commit(ctx, ops...)
 }
 
 // writeFailure says in the node why a NIC is not plugged, in the very words of the event: libxl logs hotplug-error, and netback keeps the

@@ -230,6 +230,7 @@ func (d *domains) rename(id xenstore.DomID) {
 	if old != "" {
 		d.publish(DomainRenamed, dom, "was "+old)
 	}
+	d.e.resyncDomain(d.e.ctx, id) // its NICs carry the name
 }
 
 func (d *domains) publish(k Kind, dom Domain, detail string) {

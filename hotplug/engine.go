@@ -211,7 +211,7 @@ func (e *Engine) nic(k Key) *nic {
 	defer e.mu.Unlock()
 	n := e.nics[k]
 	if n == nil {
-		n = &nic{key: k, since: time.Now()}
+		n = &nic{key: k, since: time.Now(), stale: everything}
 		e.nics[k] = n
 	}
 	return n

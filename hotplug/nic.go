@@ -21,6 +21,48 @@ type nic struct {
 	timer   *time.Timer
 	waiters []waiter
 	ended   bool // no longer in the engine's table
+	stale   staleSet
+	node    nodeValues // as last read; only the NIC's worker touches it
+}
+
+// nodeValues are the backend node's values by nodeKeys, "" for a missing one, and what names the guest.
+type nodeValues struct {
+	values [len(nodeKeys)]string
+	domain Domain
+}
+
+// staleSet says which of nodeKeys may have changed since they were last read, a bit each; the highest bit is for the guest's name and uuid.
+type staleSet uint32
+
+// everything is stale of a NIC that has not been read yet, and after events may have been lost.
+const everything = ^staleSet(0)
+
+const staleDomain = staleSet(1) << 31
+
+// touch marks one node's value, or all of them where the leaf is none of nodeKeys.
+func (n *nic) touch(leaf string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.stale |= staleLeaf(leaf)
+}
+
+func staleLeaf(leaf string) staleSet {
+	for i, k := range nodeKeys {
+		if k == leaf {
+			return 1 << i
+		}
+	}
+	return everything
+}
+
+// takeStale returns what must be read now. The few values that change in a NIC's life are read every time; the others were written when it was
+// made, and the watch tells when they are written again.
+func (n *nic) takeStale() staleSet {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	s := n.stale | alwaysRead
+	n.stale = 0
+	return s
 }
 
 // waiter is somebody who asked for the NIC and waits for the answer.

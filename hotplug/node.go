@@ -70,6 +70,9 @@ var nodeKeys = [...]string{
 	"frontend-id", "state", "online", "bridge", "vifname", "mac", "mtu", "type", "script", "hotplug-status", "hotplug-error",
 }
 
+// alwaysRead are frontend-id, state, online and hotplug-status.
+const alwaysRead staleSet = 1<<0 | 1<<1 | 1<<2 | 1<<9
+
 // errNoNode says that the backend directory does not exist: the device is gone or not there yet.
 var errNoNode = errors.New("hotplug: no such backend node")
 

@@ -13,9 +13,10 @@ import (
 )
 
 // observe reads all that Decide may know of a NIC: one pipelined read of the store, then the links that it speaks of.
-func (e *Engine) observe(ctx context.Context, k Key) (Facts, error) {
-	f := Facts{Key: k, Domain: Domain{ID: uint16(k.Front)}}
-	if err := e.observeNode(ctx, &f); err != nil {
+func (e *Engine) observe(ctx context.Context, n *nic) (Facts, error) {
+	f := Facts{Key: n.key, Domain: Domain{ID: uint16(n.key.Front)}}
+	if err := e.observeNode(ctx, n, &f); err != nil {
+		n.touch("")
 		return f, err
 	}
 	if err := e.observeLink(&f); err != nil {
@@ -28,41 +29,60 @@ func (e *Engine) observe(ctx context.Context, k Key) (Facts, error) {
 		return f, err
 	}
 	if f.Link == nil && f.Node.State >= StateClosing { // netback gives up by closing; an older error node says nothing
-		f.KernelError = e.kernelError(ctx, k)
+		f.KernelError = e.kernelError(ctx, n.key)
 	}
 	return f, nil
 }
 
-func (e *Engine) observeNode(ctx context.Context, f *Facts) error {
+func (e *Engine) observeNode(ctx context.Context, n *nic, f *Facts) error {
+	stale := n.takeStale()
 	dir, dom := e.paths.backend(f.Key), domainPath(f.Key.Front)
 	ops := make([]xenstore.Op, 0, len(nodeKeys)+2)
-	for _, key := range nodeKeys {
-		ops = append(ops, xenstore.ReadOp(dir+"/"+key))
+	for i, key := range nodeKeys {
+		if stale&(1<<i) != 0 {
+			ops = append(ops, xenstore.ReadOp(dir+"/"+key))
+		}
 	}
-	ops = append(ops, xenstore.ReadOp(dom+"/vm"), xenstore.ReadOp(dom+"/name"))
+	if stale&staleDomain != 0 {
+		ops = append(ops, xenstore.ReadOp(dom+"/vm"), xenstore.ReadOp(dom+"/name"))
+	}
 	res, err := e.cfg.Store.Pipeline(ctx, ops...)
 	if err != nil {
 		return err
 	}
+	if err := n.node.update(stale, res, f.Domain); err != nil {
+		return err
+	}
+	f.Domain = n.node.domain
+	if n.node.values == [len(nodeKeys)]string{} {
+		n.touch("") // whatever comes under this key is another device
+		return nil
+	}
 	values := make(map[string]string, len(nodeKeys))
 	for i, key := range nodeKeys {
-		switch {
-		case res[i].Err == nil:
-			values[key] = res[i].Value
-		case !errors.Is(res[i].Err, xenstore.ENOENT):
-			return res[i].Err
+		values[key] = n.node.values[i]
+	}
+	f.Node, f.NodeProblem = parseNode(f.Key, values)
+	return nil
+}
+
+// update takes the replies to the reads of what was stale, in their order.
+func (v *nodeValues) update(stale staleSet, res []xenstore.Result, dom Domain) error {
+	for i := range nodeKeys {
+		if stale&(1<<i) == 0 {
+			continue
 		}
+		if res[0].Err != nil && !errors.Is(res[0].Err, xenstore.ENOENT) {
+			return res[0].Err
+		}
+		v.values[i], res = res[0].Value, res[1:]
 	}
-	vm, name := res[len(nodeKeys)], res[len(nodeKeys)+1]
-	if vm.Err == nil {
-		f.Domain.UUID = printable(strings.TrimPrefix(vm.Value, "/vm/"), 64)
+	if stale&staleDomain == 0 {
+		return nil
 	}
-	if name.Err == nil {
-		f.Domain.Name = printable(name.Value, 64)
-	}
-	if len(values) > 0 {
-		f.Node, f.NodeProblem = parseNode(f.Key, values)
-	}
+	dom.UUID = printable(strings.TrimPrefix(res[0].Value, "/vm/"), 64)
+	dom.Name = printable(res[1].Value, 64)
+	v.domain = dom
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"vifplug/bridge"
@@ -22,7 +23,7 @@ func (e *Engine) pass(ctx context.Context, k Key) {
 	n.mu.Unlock()
 
 	start := time.Now()
-	f, err := e.observe(ctx, k)
+	f, err := e.observe(ctx, n)
 	if err != nil {
 		e.passBroken(n, err)
 		return
@@ -78,9 +79,14 @@ func (e *Engine) remember(n *nic, f Facts) {
 // do carries a decision out. It leaves in the facts what is known to be true afterwards and turns the decision into a failure where a step
 // fails. It says whether to look again at once: the world moved under the steps.
 func (e *Engine) do(ctx context.Context, k Key, f *Facts, d *Decision, run *Run) (again bool) {
+	var c *connection
+	if slices.ContainsFunc(d.Steps, func(s Step) bool { return s.Op == OpConnect }) {
+		c = e.prepareConnect(ctx, k)
+		defer c.end()
+	}
 	for _, batch := range batches(d.Steps) {
 		start := time.Now()
-		err := e.doBatch(ctx, k, f, d, batch)
+		err := e.doBatch(ctx, c, f, d, batch)
 		sr := StepRun{Text: batchText(batch), Took: time.Since(start)}
 		if err != nil {
 			sr.Error = err.Error()
@@ -111,7 +117,7 @@ func stepReason(err error) *Reason {
 	return because(CodeStep, "%v", err)
 }
 
-func (e *Engine) doBatch(ctx context.Context, k Key, f *Facts, d *Decision, batch []Step) error {
+func (e *Engine) doBatch(ctx context.Context, c *connection, f *Facts, d *Decision, batch []Step) error {
 	s := batch[0]
 	switch s.Op {
 	case OpLink:
@@ -127,7 +133,7 @@ func (e *Engine) doBatch(ctx context.Context, k Key, f *Facts, d *Decision, batc
 	case OpVerify:
 		return e.verify(f, d)
 	case OpConnect:
-		return e.connect(ctx, k, f)
+		return c.connect(ctx, f)
 	}
 	panic(fmt.Sprintf("hotplug: step %d is unknown", s.Op))
 }

@@ -52,7 +52,7 @@ func (e *Engine) runOne(run func()) {
 // eventKey reduces a path below the vif directory to what its event can mean, so that pending events are bounded by the NICs: feature flags
 // and the like mean nothing.
 func (e *Engine) eventKey(path string) (string, bool) {
-	k, leaf, depth := e.paths.split(path)
+	_, leaf, depth := e.paths.split(path)
 	switch {
 	case depth < 0:
 		return "", false
@@ -61,7 +61,7 @@ func (e *Engine) eventKey(path string) (string, bool) {
 	case depth == 3 && !decisive[leaf]:
 		return "", false
 	}
-	return e.paths.backend(k), true
+	return path, true
 }
 
 // decisive are the nodes whose change makes a look worth while: those that observe reads, and the like of them.
@@ -83,7 +83,7 @@ func (e *Engine) runStore() {
 		case <-e.watch.Ready():
 		}
 		for _, ev := range e.watch.Take() {
-			k, _, depth := e.paths.split(ev.Path)
+			k, leaf, depth := e.paths.split(ev.Path)
 			switch {
 			case ev.Resync || depth == 0:
 				e.Resync(e.ctx)
@@ -94,6 +94,7 @@ func (e *Engine) runStore() {
 			case depth == 1:
 				e.resyncDomain(e.ctx, k.Front)
 			case depth >= 2:
+				e.nic(k).touch(leaf)
 				e.queue.Add(k)
 				if first && e.cfg.Only != nil {
 					first = false
@@ -110,13 +111,19 @@ func (e *Engine) runSynced() {
 	e.queue.Settle(e.ctx)
 }
 
+// markAll has a NIC looked at with nothing taken for known.
+func (e *Engine) markAll(k Key) {
+	e.nic(k).touch("")
+	e.queue.Add(k)
+}
+
 // Resync marks every NIC that the store or the engine knows. It is the same whatever made it necessary: start, reconnect, lost events, SIGHUP.
 func (e *Engine) Resync(ctx context.Context) {
 	for _, k := range e.keys() {
-		e.queue.Add(k)
+		e.markAll(k)
 	}
 	if e.cfg.Only != nil {
-		e.queue.Add(*e.cfg.Only)
+		e.markAll(*e.cfg.Only)
 		return
 	}
 	fronts, err := e.cfg.Store.Directory(ctx, e.paths.root)
@@ -150,7 +157,7 @@ func (e *Engine) Resync(ctx context.Context) {
 func (e *Engine) markDevices(front xenstore.DomID, devices []string) {
 	for _, d := range devices {
 		if n, err := parseDecimal(d, 32); err == nil {
-			e.queue.Add(Key{Front: front, Device: uint32(n)})
+			e.markAll(Key{Front: front, Device: uint32(n)})
 		}
 	}
 }
@@ -166,7 +173,7 @@ func (e *Engine) scanFailed(path string, err error) {
 func (e *Engine) resyncDomain(ctx context.Context, front xenstore.DomID) {
 	for _, k := range e.keys() {
 		if k.Front == front {
-			e.queue.Add(k)
+			e.markAll(k)
 		}
 	}
 	path := fmt.Sprintf("%s/%d", e.paths.root, front)

@@ -54,27 +54,55 @@ func pause(ctx context.Context, attempt int) error {
 }
 
 func (c *Client) attempt(ctx context.Context, body func(*Tx) error) error {
+	tx, err := c.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	if err := body(tx); err != nil {
+		tx.Abort()
+		return err
+	}
+	return tx.Commit(ctx)
+}
+
+// Begin opens a transaction for who must do other things between its reads and its commit; [Client.Transaction] is for everybody else. It must
+// end, by Commit or Abort, and soon: an open transaction holds up a live update of the store.
+func (c *Client) Begin(ctx context.Context) (*Tx, error) {
 	conn := c.current()
 	start := Op{kind: wire.TransactionStart, payload: []byte{0}}
 	r, err := conn.one(ctx, 0, start)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	id, err := strconv.ParseUint(r.Value, 10, 32)
 	if err != nil || id == 0 {
-		return start.fail(fmt.Errorf("%q is no transaction id", r.Value))
+		return nil, start.fail(fmt.Errorf("%q is no transaction id", r.Value))
 	}
-	tx := &Tx{conn: conn, id: uint32(id)}
-	if err := body(tx); err != nil {
-		tx.abort()
-		return err
-	}
-	_, err = conn.one(ctx, tx.id, Op{kind: wire.TransactionEnd, payload: []byte("T\x00")})
-	return err
+	return &Tx{conn: conn, id: uint32(id)}, nil
 }
 
-// abort gives the transaction up, also when the caller's context has ended: the store must not keep it open.
-func (tx *Tx) abort() {
+// Commit does the last requests and commits, all in one round trip. EAGAIN says that something that the transaction has read was changed
+// meanwhile, and that nothing was done. A request of ops that fails does not keep the others from being committed; its error is returned.
+func (tx *Tx) Commit(ctx context.Context, ops ...Op) error {
+	end := Op{kind: wire.TransactionEnd, payload: []byte("T\x00")}
+	res, err := tx.conn.pipeline(ctx, tx.id, append(append(make([]Op, 0, len(ops)+1), ops...), end))
+	if err != nil {
+		tx.Abort()
+		return err
+	}
+	if err := res[len(ops)].Err; err != nil {
+		return err
+	}
+	for _, r := range res[:len(ops)] {
+		if r.Err != nil {
+			return r.Err
+		}
+	}
+	return nil
+}
+
+// Abort gives the transaction up, also when the caller's context has ended: the store must not keep it open.
+func (tx *Tx) Abort() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	_, _ = tx.conn.one(ctx, tx.id, Op{kind: wire.TransactionEnd, payload: []byte("F\x00")}) // a broken connection aborts by itself
