@@ -162,10 +162,14 @@ func (e *Engine) ask(ctx context.Context, k Key, want State, trigger string) err
 		n = e.nic(k)
 		n.mu.Lock()
 	}
+	if want == Plugged && n.mem.State == Plugged && time.Since(n.plugged) < echoes {
+		n.mu.Unlock()
+		return nil // the watch was first: it has been plugged and read back this very moment
+	}
 	n.waiters = append(n.waiters, w)
 	n.mu.Unlock()
 	e.log.Debug("asked", "vif", k.VIF(), "trigger", trigger)
-	e.queue.Add(k)
+	e.queue.AddNow(k)
 	select {
 	case err := <-w.done:
 		return err
@@ -187,7 +191,7 @@ func (e *Engine) Alive(ctx context.Context) error {
 	e.mu.Lock()
 	e.beat = append(e.beat, beat)
 	e.mu.Unlock()
-	e.queue.Add(heartbeatKey)
+	e.queue.AddNow(heartbeatKey)
 	select {
 	case <-beat:
 		return nil

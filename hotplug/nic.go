@@ -15,6 +15,7 @@ type nic struct {
 	reason  *Reason
 	notes   []string
 	since   time.Time // when it entered its state
+	plugged time.Time // when its port was last worked on and read back
 	lost    bool      // was plugged, is not now
 	runs    []Run     // the last runs that did or changed something, oldest first
 	retries int       // failed runs in a row

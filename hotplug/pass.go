@@ -37,11 +37,18 @@ func (e *Engine) pass(ctx context.Context, k Key) {
 	run.Observed, run.Decided, run.Notes = f.String(), d.State, d.Notes
 	again := e.do(ctx, k, &f, &d, &run)
 	e.remember(n, f)
+	if len(run.Steps) > 0 && !again {
+		e.queue.Quiet(k, echoes)
+	}
 	e.finish(n, f, d, run, asked)
 	if again {
-		e.queue.Add(k)
+		e.queue.AddNow(k)
 	}
 }
+
+// echoes is how long a NIC's events wait after work on it: the kernel and the store report each of its steps, and one look at all of them is
+// enough. It also bounds how soon drift right after plugging is mended.
+const echoes = 20 * time.Millisecond
 
 // newIncarnation says that the domid or the NIC now belongs to another guest than the one the entry knows.
 func (n *nic) newIncarnation(f Facts) bool {

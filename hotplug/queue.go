@@ -10,7 +10,7 @@ import (
 // before a run coalesced into that run, a mark during a run giving exactly one more. Workers exist only while there is work, so an idle queue costs nothing.
 //
 // A key that is marked without pause (a guest that flaps its state) is slowed to one run every slowDown after burst runs within a window: it
-// costs itself, not the others.
+// costs itself, not the others. And a run may ask for quiet, so that the echoes of its own work are looked at once, together, and later.
 type Queue[K comparable] struct {
 	run     func(context.Context, K)
 	ctx     context.Context
@@ -32,6 +32,7 @@ type entry struct {
 	timer   *time.Timer
 	window  time.Time // start of the current rate window
 	runs    int       // runs within it
+	quiet   time.Time // marks before this wait for it
 }
 
 const (
@@ -52,26 +53,56 @@ func NewQueue[K comparable](workers int, run func(context.Context, K)) *Queue[K]
 func (q *Queue[K]) Add(k K) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.add(k, false)
+}
+
+// AddNow marks a key dirty for somebody who waits: its quiet is over.
+func (q *Queue[K]) AddNow(k K) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.add(k, true)
+}
+
+func (q *Queue[K]) add(k K, now bool) {
 	if q.closed {
 		return
 	}
 	e := q.entries[k]
-	switch {
-	case e == nil:
+	if e == nil {
 		e = &entry{}
 		q.entries[k] = e
-		q.enqueue(k, e)
+	}
+	if now {
+		e.quiet = time.Time{}
+	}
+	switch {
 	case e.running:
 		e.dirty = true
+	case now && e.queued && e.timer != nil && e.timer.Stop():
+		e.timer = nil
+		q.push(k)
 	case !e.queued:
 		q.enqueue(k, e)
 	}
 }
 
-// enqueue makes k ready, now or later where its rate asks for it. The caller holds mu.
+// Quiet has marks of a key wait for d from now, but those of AddNow. A key's run calls it for itself.
+func (q *Queue[K]) Quiet(k K, d time.Duration) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if e := q.entries[k]; e != nil {
+		e.quiet = time.Now().Add(d)
+	}
+}
+
+// enqueue makes k ready, now or later where its rate or its quiet asks for it. The caller holds mu.
 func (q *Queue[K]) enqueue(k K, e *entry) {
 	e.queued = true
 	now := time.Now()
+	if left := e.quiet.Sub(now); left > 0 {
+		e.timer = time.AfterFunc(left, func() { q.wake(k) })
+		return
+	}
 	if now.Sub(e.window) > rateWindow {
 		e.window, e.runs = now, 0
 	}
@@ -86,7 +117,7 @@ func (q *Queue[K]) enqueue(k K, e *entry) {
 func (q *Queue[K]) wake(k K) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if e := q.entries[k]; e != nil && e.queued && !q.closed {
+	if e := q.entries[k]; e != nil && e.queued && e.timer != nil && !q.closed {
 		e.timer = nil
 		q.push(k)
 	}
@@ -134,7 +165,7 @@ func (q *Queue[K]) Settle(ctx context.Context) {
 	defer stop()
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for !q.closed && ctx.Err() == nil && (len(q.ready) > 0 || q.active > 0) {
+	for !q.closed && ctx.Err() == nil && (len(q.ready) > 0 || q.active > 0) { // quiet keys have been run
 		q.idle.Wait()
 	}
 }

@@ -14,8 +14,12 @@ func (e *Engine) report(n *nic, f Facts, d Decision, run Run) {
 	n.mem.State = d.State
 	n.mem.OfflineAsked = asked && d.State != Gone && d.State != Plugged
 	n.facts, n.reason, n.notes = f, d.Reason, d.Notes
+	now := time.Now()
 	if before != d.State {
-		n.since = time.Now()
+		n.since = now
+	}
+	if d.State == Plugged && len(run.Steps) > 0 {
+		n.plugged = now
 	}
 	if len(run.Steps) > 0 || before != d.State || !oldReason.same(d.Reason) {
 		n.remember(run)
