@@ -1,56 +1,38 @@
 package main
 
 import (
-	"context"
-	"fmt"
+	"errors"
 	"os"
+	"strings"
+	"syscall"
 	"time"
 
-	"vifplug/hotplug"
 	"vifplug/hotplug/ask"
-	"vifplug/hotplug/config"
-	"vifplug/xenstore"
 )
 
-// alone does the work without a daemon. A configuration that cannot be read does not keep a guest from its network: the rest of it holds.
-func alone(inv ask.Invocation, deadline time.Time) error {
-	k, err := hotplug.ParseXenbusPath(inv.XenbusPath)
-	if err != nil {
-		return err
-	}
-	dir := os.Getenv("VIFPLUG_CONFIG")
-	if dir == "" {
-		dir = config.DefaultDir
-	}
-	cfg, err := config.Load(dir)
-	if err != nil {
-		complain(fmt.Errorf("%w (going on without what is wrong)", err), 0)
-	}
-	cfg.Policy.AnyNetdev = os.Getenv("VIFPLUG_ANY_NETDEV") == "1"
-	ctx, cancel := context.WithDeadline(context.Background(), deadline)
-	defer cancel()
-	store, err := xenstore.Open(ctx, "auto", nil)
-	if err != nil {
-		return fmt.Errorf("vifplugd is not running and xenstore is not reachable: %w. Start xenstored, then vifplugd", err)
-	}
-	defer store.Close() //nolint:errcheck // the outcome is known
-	return hotplug.Once(ctx, store, k, inv.Command == "online", cfg.Policy)
-}
+// daemons are where vifplugd may be, besides where this program is.
+var daemons = []string{"/usr/sbin/vifplugd", "/usr/local/sbin/vifplugd"}
 
-// tell leaves a failure in hotplug-error that the daemon could not leave there. It is given little time: libxl's is running out.
-func tell(inv ask.Invocation, failure error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-	defer cancel()
-	k, err := hotplug.ParseXenbusPath(inv.XenbusPath)
-	if err != nil {
-		return
+// alone has this process go on as a daemon for one NIC: to plug or release it, or to leave an error in its node. It returns only when it
+// cannot.
+func alone(command string, inv ask.Invocation, deadline time.Time, text string) error {
+	paths := daemons
+	if self, err := os.Executable(); err == nil {
+		paths = append([]string{self[:strings.LastIndexByte(self, '/')+1] + "vifplugd"}, daemons...)
 	}
-	store, err := xenstore.Open(ctx, "auto", nil)
-	if err != nil {
-		return
+	left := max(time.Until(deadline), time.Second).Round(time.Millisecond).String()
+	args := []string{"vifplugd", "--once", command, "--xenbus-path", inv.XenbusPath, "--patience", left, "--error-text", text}
+	if dir := os.Getenv("VIFPLUG_CONFIG"); dir != "" {
+		args = append(args, "--config", dir)
 	}
-	defer store.Close() //nolint:errcheck // it is the last thing done
-	if err := hotplug.WriteError(ctx, store, k, failure.Error()); err != nil {
-		complain(err, 1)
+	if os.Getenv("VIFPLUG_ANY_NETDEV") == "1" {
+		args = append(args, "--any-netdev")
 	}
+	err := error(syscall.ENOENT)
+	for _, p := range paths {
+		if err = syscall.Exec(p, args, os.Environ()); !errors.Is(err, syscall.ENOENT) {
+			return errors.New("vif-plug: " + p + ": " + err.Error())
+		}
+	}
+	return errors.New("vif-plug: vifplugd is not running, and there is no " + strings.Join(paths, " or ") + " to do the work alone. Install vifplug completely, then start vifplugd")
 }

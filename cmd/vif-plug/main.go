@@ -1,7 +1,10 @@
 // Command vif-plug is what Xen's toolstack and udev execute for each guest NIC: vif-plug online|offline|add|remove [type_if=vif|tap].
 //
-// It asks vifplugd over its Unix socket and waits at most 35 s, within libxl's 40. Where no daemon runs it does the work itself, by the same
-// code. It exits with 0 when the NIC is as asked, else with 1 and the reason on stderr and in the backend node's hotplug-error.
+// It asks vifplugd over its Unix socket and waits at most 35 s, within libxl's 40. Where no daemon runs it becomes one for this NIC alone: the
+// process goes on as `vifplugd --once`, the same code. It exits with 0 when the NIC is as asked, else with 1 and the reason on stderr and in
+// the backend node's hotplug-error.
+//
+// It imports next to nothing, since libxl waits for its start: each package that it linked would cost page faults on every NIC.
 package main
 
 import (
@@ -41,13 +44,12 @@ func main() {
 	case err == nil:
 		return
 	case errors.Is(err, ask.ErrNoDaemon):
-		err = alone(inv, deadline)
-	case !errors.As(err, &refused): // the daemon has not told the node: do it here
-		tell(inv, err)
+		err = alone(inv.Command, inv, deadline, "")
+	case !errors.As(err, &refused): // the daemon has not told the node
+		complain(err, 1)
+		err = alone("error", inv, deadline, err.Error())
 	}
-	if err != nil {
-		os.Exit(complain(err, 1))
-	}
+	os.Exit(complain(err, 1))
 }
 
 func complain(err error, code int) int {

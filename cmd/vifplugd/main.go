@@ -8,7 +8,9 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
+	"time"
 )
 
 const (
@@ -27,9 +29,17 @@ func run(args []string) int {
 		fmt.Fprintf(os.Stderr, "vifplugd: %v\nSee vifplugd --help.\n", err)
 		return exitUsage
 	}
-	log := newLogger(opt.level)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	if opt.once.command != "" {
+		return opt.once.run(ctx, opt)
+	}
+	if os.Getenv("GOMAXPROCS") == "" {
+		// The work waits for xenstored and for the kernel's one lock for links. More processors only have idle threads look for work, which
+		// takes time from the guests and from vif-plug: make bench is better in every figure with one.
+		runtime.GOMAXPROCS(1)
+	}
+	log := newLogger(opt.level)
 	d, err := start(ctx, opt, log)
 	if err != nil {
 		log.Error("cannot start", "err", err)
@@ -47,6 +57,7 @@ type options struct {
 	level     slog.Level
 	anyNetdev bool
 	version   bool
+	once      once
 }
 
 const help = `vifplugd keeps the NICs of Xen guests on their bridges.
@@ -61,6 +72,8 @@ Usage: vifplugd [flags]
   --log-level LEVEL   debug, info, warn or error (default info)
   --any-netdev        accept any netdev called vifDOMID.DEVID, not only netback's: for machines without Xen
   --version           print the version
+  --once online|offline --xenbus-path backend/vif/DOMID/DEVID [--patience 35s]
+                      plug or release one NIC and end: what vif-plug becomes where no daemon runs
 
 Examples:
   vifplugd                                                     on a Xen host; systemd does this for you
@@ -82,6 +95,10 @@ func parseFlags(args []string) (options, error) {
 	fs.StringVar(&level, "log-level", "info", "")
 	fs.BoolVar(&o.anyNetdev, "any-netdev", false, "")
 	fs.BoolVar(&o.version, "version", false, "")
+	fs.StringVar(&o.once.command, "once", "", "")
+	fs.StringVar(&o.once.xenbusPath, "xenbus-path", "", "")
+	fs.StringVar(&o.once.text, "error-text", "", "")
+	fs.DurationVar(&o.once.patience, "patience", 35*time.Second, "")
 	if err := fs.Parse(args); err != nil {
 		if err == flag.ErrHelp { //nolint:errorlint // flag documents identity
 			fmt.Print(help)
@@ -97,6 +114,9 @@ func parseFlags(args []string) (options, error) {
 	}
 	if err := o.level.UnmarshalText([]byte(level)); err != nil {
 		return o, fmt.Errorf("--log-level %q: want debug, info, warn or error", level)
+	}
+	if o.once.command != "" {
+		return o, o.once.check()
 	}
 	return o, checkStore(o.xenstore)
 }

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"vifplug/hotplug"
+	"vifplug/hotplug/config"
+	"vifplug/xenstore"
+)
+
+// once is what vif-plug becomes where no daemon runs: a daemon for one NIC, until that is plugged or cannot be.
+type once struct {
+	command    string // online, offline, or error: leave a text in hotplug-error
+	xenbusPath string
+	patience   time.Duration
+	text       string
+}
+
+func (o once) check() error {
+	switch o.command {
+	case "online", "offline", "error":
+		_, err := hotplug.ParseXenbusPath(o.xenbusPath)
+		return err
+	}
+	return fmt.Errorf("--once %q: want online, offline or error", o.command)
+}
+
+// run does it and gives the exit code, vif-plug's. A configuration that cannot be read does not keep a guest from its network: the rest of it
+// holds.
+func (o once) run(ctx context.Context, opt options) int {
+	k, err := hotplug.ParseXenbusPath(o.xenbusPath)
+	if err != nil {
+		return complain(err)
+	}
+	cfg, err := config.Load(opt.config)
+	if err != nil {
+		complain(fmt.Errorf("%w (going on without what is wrong)", err))
+	}
+	cfg.Policy.AnyNetdev = opt.anyNetdev
+	ctx, cancel := context.WithTimeout(ctx, o.patience)
+	defer cancel()
+	store, err := xenstore.Open(ctx, opt.xenstore, nil)
+	if err != nil {
+		return complain(fmt.Errorf("vifplugd is not running and xenstore is not reachable: %w. Start xenstored, then vifplugd", err))
+	}
+	defer store.Close() //nolint:errcheck // the outcome is known
+	if o.command == "error" {
+		if err := hotplug.WriteError(ctx, store, k, o.text); err != nil {
+			complain(err)
+		}
+		return exitFailed
+	}
+	if err := hotplug.Once(ctx, store, k, o.command == "online", cfg.Policy); err != nil {
+		return complain(err)
+	}
+	return 0
+}
+
+// complain speaks as vif-plug, whose process this was.
+func complain(err error) int {
+	fmt.Fprintf(os.Stderr, "vif-plug: %v\n", err)
+	return exitFailed
+}
