@@ -3,11 +3,9 @@ SHELL       := /bin/bash
 GO          ?= go
 DESTDIR     ?=
 PREFIX      ?= /usr
-SBINDIR     := $(DESTDIR)$(PREFIX)/sbin
-LIBEXECDIR  := $(DESTDIR)$(PREFIX)/lib
-UNITDIR     := $(DESTDIR)$(PREFIX)/lib/systemd/system
-MANDIR      := $(DESTDIR)$(PREFIX)/share/man
-SCRIPTDIR   := $(DESTDIR)/etc/xen/scripts
+SBINDIR     := $(PREFIX)/sbin
+LIBDIR      := $(PREFIX)/lib
+MANDIR      := $(PREFIX)/share/man
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOFUMPT     := mvdan.cc/gofumpt@v0.12.0
 
@@ -17,7 +15,7 @@ export CGO_ENABLED := 0
 TEST_PACKAGES := gcc libc6-dev iproute2 xen-utils-4.17 xen-utils-common xenstore-utils systemd udev bridge-utils
 LAB_PACKAGES  := xen-hypervisor-4.17-amd64 qemu-system-x86 qemu-system-xen seabios ipxe-qemu ovmf busybox-static cpio kmod nftables ethtool tcpdump
 
-.PHONY: help build deps demo test test-xen bench fuzz lint install clean
+.PHONY: help build deps demo test test-xen bench fuzz lint install man clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +48,22 @@ FUZZTIME ?= 10m
 fuzz: ## every fuzz target for FUZZTIME (10m) each
 	@for p in $$($(GO) list ./...); do for f in $$($(GO) test -list '^Fuzz' $$p | grep ^Fuzz); do \
 	  echo "== $$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -parallel 2 $$p || exit 1; done; done
+
+install: build man ## install under DESTDIR: binaries, units, udev rules, what keeps others off vifs, man pages
+	install -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(LIBDIR)/systemd/{system,network} $(DESTDIR)$(LIBDIR)/udev/rules.d $(DESTDIR)$(LIBDIR)/NetworkManager/conf.d \
+	  $(DESTDIR)$(MANDIR)/man{1,5,8} $(DESTDIR)/etc/xen/scripts $(DESTDIR)/etc/vifplug/conf.d
+	install bin/vifplugd bin/vifctl bin/vif-plug $(DESTDIR)$(SBINDIR)
+	ln -sf $(SBINDIR)/vif-plug $(DESTDIR)/etc/xen/scripts/vif-plug
+	install -m 644 systemd/units/vifplugd.{service,socket} $(DESTDIR)$(LIBDIR)/systemd/system
+	install -m 644 udev/link/*.link udev/network/*.network $(DESTDIR)$(LIBDIR)/systemd/network
+	install -m 644 udev/rules/*.rules $(DESTDIR)$(LIBDIR)/udev/rules.d
+	install -m 644 udev/NetworkManager/*.conf $(DESTDIR)$(LIBDIR)/NetworkManager/conf.d
+	for s in 1 5 8; do for p in bin/man/*.$$s; do [ -e $$p ] && install -m 644 $$p $(DESTDIR)$(MANDIR)/man$$s; done; done; true
+
+man: build ## the man pages, from docs/man and from vifctl itself
+	mkdir -p bin/man
+	bin/vifctl man bin/man
+	for p in docs/man/*.md; do $(GO) run github.com/cpuguy83/go-md2man/v2 -in $$p -out bin/man/$$(basename $$p .md); done
 
 lint: ## go vet, staticcheck, gofumpt
 	$(GO) vet ./... && $(GO) vet -tags xen ./test/...

@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/cobra/doc"
 
 	"vifplug/hotplug/config"
 	"vifplug/xenstore/xenstored"
@@ -81,3 +82,16 @@ func serveStore(c *cobra.Command, path string) error {
 }
 
 func runServe(serve func(net.Listener) error, l net.Listener, ended chan<- error) { ended <- serve(l) }
+
+// newMan writes a man page a command; the Makefile's install uses it.
+func newMan() *cobra.Command {
+	return &cobra.Command{
+		Use: "man DIR", Short: "Write vifctl's man pages into a directory", Hidden: true,
+		Args: between(1, 1, "man DIR"),
+		RunE: func(c *cobra.Command, args []string) error {
+			root := c.Root()
+			root.DisableAutoGenTag = true
+			return doc.GenManTree(root, &doc.GenManHeader{Section: "1", Source: "vifplug", Manual: "vifplug"}, args[0])
+		},
+	}
+}
