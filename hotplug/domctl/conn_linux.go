@@ -15,19 +15,13 @@ import (
 type Conn struct {
 	mu      sync.Mutex // guards all following fields
 	file    *os.File
-	buf     []byte // memory that the hypervisor may read and write during the call
-	version uint32 // of the domctl interface; 0: not known yet
+	buf     []byte // memory that the hypervisor may read and write during the call; nil when closed
+	version interfaceVersion
 }
 
 const (
 	hypercallDomctl = 36         // __HYPERVISOR_domctl
 	ioctlHypercall  = 0x00305000 // IOCTL_PRIVCMD_HYPERCALL: _IOC(_IOC_NONE, 'P', 0, sizeof(struct privcmd_hypercall) = 48)
-)
-
-// The versions of the interface that are tried, newest first: Xen 4.2 has 8, Xen 4.17 has 21; Xen answers EACCES to a wrong one.
-const (
-	firstVersion = 8
-	lastVersion  = 40
 )
 
 // Open opens the hypervisor's device, or says ErrNoXen.
@@ -66,31 +60,26 @@ func hypercallBuffer() ([]byte, error) {
 	return b, nil
 }
 
-// Close closes the device.
+// Close closes the device. To close it twice does nothing.
 func (c *Conn) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return errors.Join(unix.Munmap(c.buf), c.file.Close())
+	if c.buf == nil {
+		return nil
+	}
+	buf := c.buf
+	c.buf = nil
+	return errors.Join(unix.Munmap(buf), c.file.Close())
 }
 
-// Info asks for one domain. ErrNotFound says that there is none.
+// Info asks for one domain. ErrNotFound says that there is none, [fs.ErrClosed] that the connection was closed.
 func (c *Conn) Info(domid uint16) (Info, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.version != 0 {
-		return c.ask(c.version, domid)
+	if c.buf == nil {
+		return Info{}, fmt.Errorf("domctl: %w", fs.ErrClosed)
 	}
-	for v := uint32(lastVersion); v >= firstVersion; v-- {
-		i, err := c.ask(v, domid)
-		if errors.Is(err, unix.EACCES) {
-			continue
-		}
-		if err == nil || errors.Is(err, ErrNotFound) {
-			c.version = v // a conclusive answer: the version is right
-		}
-		return i, err
-	}
-	return Info{}, fmt.Errorf("domctl: the hypervisor takes none of the interface versions %d to %d", firstVersion, lastVersion)
+	return c.version.info(domid, c.ask)
 }
 
 // hypercall is struct privcmd_hypercall (linux: include/uapi/xen/privcmd.h).
@@ -100,7 +89,7 @@ type hypercall struct {
 }
 
 func (c *Conn) ask(version uint32, domid uint16) (Info, error) {
-	encode(c.buf, version, domid)
+	request(c.buf, version, domid)
 	call := hypercall{op: hypercallDomctl}
 	call.arg[0] = uint64(uintptr(unsafe.Pointer(&c.buf[0]))) // mapped memory: it does not move
 	_, _, errno := unix.Syscall(unix.SYS_IOCTL, c.file.Fd(), ioctlHypercall, uintptr(unsafe.Pointer(&call)))
@@ -110,5 +99,5 @@ func (c *Conn) ask(version uint32, domid uint16) (Info, error) {
 	case errno != 0:
 		return Info{}, fmt.Errorf("domctl: domain %d: %w", domid, errno)
 	}
-	return decode(c.buf, domid)
+	return answer(c.buf, domid)
 }

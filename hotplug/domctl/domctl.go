@@ -8,6 +8,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+
+	"golang.org/x/sys/unix"
 )
 
 // ErrNoXen says that this machine has no hypervisor that it may ask.
@@ -41,16 +43,16 @@ var reasons = []string{"poweroff", "reboot", "suspend", "crash", "watchdog", "so
 // requestSize is sizeof(struct xen_domctl): 16 bytes before a union of 128.
 const requestSize = 16 + 128
 
-// encode writes the request: cmd, interface_version, domain.
-func encode(b []byte, version uint32, domid uint16) {
+// request writes the question: cmd, interface_version, domain.
+func request(b []byte, version uint32, domid uint16) {
 	clear(b[:requestSize])
 	binary.NativeEndian.PutUint32(b, getDomainInfo)
 	binary.NativeEndian.PutUint32(b[4:], version)
 	binary.NativeEndian.PutUint16(b[8:], domid)
 }
 
-// decode reads the answer, in the request's place. Xen may answer with the next domain that there is.
-func decode(b []byte, domid uint16) (Info, error) {
+// answer reads what Xen wrote in the request's place. Xen answers with the next domain that there is when the one asked for does not exist.
+func answer(b []byte, domid uint16) (Info, error) {
 	got := binary.NativeEndian.Uint16(b[16:])
 	flags := binary.NativeEndian.Uint32(b[20:])
 	if got != domid {
@@ -61,6 +63,34 @@ func decode(b []byte, domid uint16) (Info, error) {
 		i.Reason = reasonText(int(flags >> reasonShift & reasonMask))
 	}
 	return i, nil
+}
+
+// The versions of the interface that are tried, newest first: Xen 4.2 has 8, Xen 4.17 has 21. Xen answers EACCES to a wrong one.
+const (
+	firstVersion = 8
+	lastVersion  = 40
+)
+
+// interfaceVersion is the version that the hypervisor takes; 0 while it is not known.
+type interfaceVersion uint32
+
+// info asks with the version that is known, or finds it: an answer that only the right version gets, be it that there is no such domain, is
+// conclusive and kept; any other error is not.
+func (known *interfaceVersion) info(domid uint16, ask func(version uint32, domid uint16) (Info, error)) (Info, error) {
+	if *known != 0 {
+		return ask(uint32(*known), domid)
+	}
+	for v := uint32(lastVersion); v >= firstVersion; v-- {
+		i, err := ask(v, domid)
+		if errors.Is(err, unix.EACCES) {
+			continue
+		}
+		if err == nil || errors.Is(err, ErrNotFound) {
+			*known = interfaceVersion(v)
+		}
+		return i, err
+	}
+	return Info{}, fmt.Errorf("domctl: the hypervisor takes none of the interface versions %d to %d", firstVersion, lastVersion)
 }
 
 func reasonText(code int) string {

@@ -29,6 +29,7 @@ Flags of run and exec (or in the environment):
   --timeout D     stop after D (10m; exec: that of the test and 90 s)   XENVM_TIMEOUT
   --memory MIB    memory of the machine (2048)                           XENVM_MEMORY
   --console FILE  keep what Xen, dom0's kernel and its init print        XENVM_CONSOLE
+  --kernel-args A more of dom0's kernel command line                     XENVM_KERNEL_ARGS
   --verbose       say how long things took
 
 Environment: XENVM_CACHE (where the images are), XENVM_FILES (files for exec to ship, separated by colons, relative to the module's root).

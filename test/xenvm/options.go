@@ -29,6 +29,7 @@ type options struct {
 	console string
 	verbose bool
 	command string // run -c
+	kernel  string // more of dom0's kernel command line
 }
 
 // parseOptions reads the flags before the first operand; getenv gives the defaults.
@@ -41,6 +42,7 @@ func parseOptions(args []string, getenv func(string) string) (options, []string,
 	f.StringVar(&o.console, "console", getenv("XENVM_CONSOLE"), "")
 	f.BoolVar(&o.verbose, "verbose", false, "")
 	f.StringVar(&o.command, "c", "", "")
+	f.StringVar(&o.kernel, "kernel-args", getenv("XENVM_KERNEL_ARGS"), "")
 	for flagName, name := range map[string]string{"timeout": "XENVM_TIMEOUT", "memory": "XENVM_MEMORY"} {
 		if v := getenv(name); v != "" {
 			if err := f.Set(flagName, v); err != nil {

@@ -110,7 +110,7 @@ func boot(o options, dir string, root *cpio.Tree, limit time.Duration) int {
 		defer f.Close() //nolint:errcheck // a log
 		consoles = io.MultiWriter(console, f)
 	}
-	config := machine.Config{Xen: filepath.Join(dir, image.XenFile), Kernel: filepath.Join(dir, image.KernelFile), Memory: o.memory}
+	config := machine.Config{Xen: filepath.Join(dir, image.XenFile), Kernel: filepath.Join(dir, image.KernelFile), Memory: o.memory, KernelArgs: o.kernel}
 	result, err := machine.Run(ctx, config, initrd, machine.Streams{Out: os.Stdout, Err: os.Stderr, Console: consoles, Signals: signals})
 	if o.verbose {
 		say("dom0 ran the job %s after power-on; all took %s", seconds(result.Boot), seconds(result.Total))

@@ -41,8 +41,33 @@ func parseFilename(show string) (string, bool) {
 	return "", false
 }
 
-// findKernel asks apt for the newest kernel; when apt knows none, one that was downloaded before will do.
+// findKernel asks apt for the newest kernel; when apt knows none, one that was downloaded before will do. apt takes a second to answer, so that
+// its answer is kept until its lists change.
 func findKernel(debs string) (kernelPackage, error) {
+	return remember(debs, "/var/lib/apt/lists", func() (kernelPackage, error) { return askApt(debs) })
+}
+
+// remember gives the kernel that was found before, if its package is still there and was found after the lists last changed.
+func remember(debs, lists string, ask func() (kernelPackage, error)) (kernelPackage, error) {
+	note := filepath.Join(debs, "newest")
+	if b, err := os.ReadFile(note); err == nil && modified(note).After(modified(lists)) {
+		name, deb, ok := strings.Cut(string(b), " ")
+		if ok && exists(filepath.Join(debs, deb)) {
+			return kernelPackage{name: name, deb: deb}, nil
+		}
+	}
+	k, err := ask()
+	if err != nil || os.MkdirAll(debs, 0o755) != nil {
+		return k, err
+	}
+	temporary := fmt.Sprintf("%s.%d", note, os.Getpid())
+	if os.WriteFile(temporary, []byte(k.name+" "+k.deb), 0o644) == nil {
+		_ = os.Rename(temporary, note) // only a saving: it may fail
+	}
+	return k, nil
+}
+
+func askApt(debs string) (kernelPackage, error) {
 	depends, err := command("", "apt-cache", "depends", "linux-image-amd64")
 	name, perr := parseKernel(depends)
 	if err == nil && perr == nil {
