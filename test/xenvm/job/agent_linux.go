@@ -31,12 +31,19 @@ func Agent() error {
 
 // openPorts opens the three ports by their names. They are opened such that a write returns when the host has what was written: so nothing is
 // lost when the dom0 powers off.
-func openPorts(class, dev string) (map[string]*os.File, error) {
+func openPorts(class, dev string) (ports map[string]*os.File, err error) {
 	names, err := filepath.Glob(filepath.Join(class, "*", "name"))
 	if err != nil {
 		return nil, fmt.Errorf("job: %w", err)
 	}
-	ports := map[string]*os.File{}
+	ports = map[string]*os.File{}
+	defer func() {
+		if err != nil {
+			for _, f := range ports {
+				_ = f.Close()
+			}
+		}
+	}()
 	for _, n := range names {
 		b, err := os.ReadFile(n)
 		if err != nil {

@@ -28,6 +28,7 @@ type Streams struct {
 	Out, Err io.Writer        // the job's output
 	Console  io.Writer        // Xen's and dom0's console
 	Signals  <-chan os.Signal // passed on to the job; the second one stops the machine
+	Ready    func()           // called when the job is about to start; nil is fine
 }
 
 // Result is how a run ended.
@@ -60,7 +61,7 @@ func Run(ctx context.Context, c Config, initrd *os.File, s Streams) (Result, err
 	if err != nil {
 		return Result{}, fmt.Errorf("machine: %w", err)
 	}
-	r := &running{start: start, control: ours[fdControl-3], kill: func() { _ = cmd.Process.Kill() }, done: make(chan struct{})}
+	r := &running{start: start, onReady: s.Ready, control: ours[fdControl-3], kill: func() { _ = cmd.Process.Kill() }, done: make(chan struct{})}
 	var pumps sync.WaitGroup
 	pumps.Go(func() { r.runCopy(s.Console, ours[fdConsole-3]) })
 	pumps.Go(func() { r.runCopy(s.Out, ours[fdOut-3]) })
@@ -89,6 +90,7 @@ type running struct {
 	start   time.Time
 	control *os.File
 	kill    func()
+	onReady func()
 	done    chan struct{}
 	result  Result
 	ended   bool
@@ -119,6 +121,9 @@ func (r *running) runControl() {
 		if m.Verb == "ready" {
 			r.result.Boot = time.Since(r.start)
 			r.ready.Store(true)
+			if r.onReady != nil {
+				r.onReady()
+			}
 		}
 		if status, ok := m.Status(); ok {
 			r.result.Status, r.ended = status, true
