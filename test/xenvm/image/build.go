@@ -168,7 +168,7 @@ func addLinks(t *cpio.Tree) error {
 			t.Link(name, target)
 		}
 	}
-	applets, err := command("", "/bin/busybox", "--list")
+	applets, err := command("", busybox, "--list")
 	if err != nil {
 		return err
 	}
@@ -213,7 +213,7 @@ func guestTree(kernel string, modules []string) (*cpio.Tree, error) {
 		t.Dir(d)
 	}
 	t.Bytes("init", 0o755, guestInit)
-	if err := t.File("bin/busybox", "/bin/busybox"); err != nil {
+	if err := t.File("bin/busybox", busybox); err != nil {
 		return nil, err
 	}
 	for _, m := range modules {

@@ -6,7 +6,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os/exec"
+	"os"
+	"path/filepath"
 )
 
 var errKernel = errors.New("image: not a kernel as Debian builds it")
@@ -39,17 +40,41 @@ func decompress(bzImage []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	xz, err := findProgram("xz")
+	out, err := unxz(p)
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(xz, "--decompress", "--stdout")
-	cmd.Stdin = bytes.NewReader(p)
-	out, err := cmd.Output()
+	return trim(out)
+}
+
+// unxz decompresses what xz compressed. A program for that is not on every Debian, but dpkg-deb is, which takes packages apart: so the stream goes
+// in as the content of one (deb(5): an ar archive).
+func unxz(stream []byte) ([]byte, error) {
+	dir, err := os.MkdirTemp("", "xenvm-*")
+	if err != nil {
+		return nil, fmt.Errorf("image: %w", err)
+	}
+	defer os.RemoveAll(dir) //nolint:errcheck // a directory of ours
+	deb := bytes.NewBufferString("!<arch>\n")
+	for _, m := range []struct {
+		name string
+		data []byte
+	}{{"debian-binary", []byte("2.0\n")}, {"control.tar", nil}, {"data.tar.xz", stream}} {
+		fmt.Fprintf(deb, "%-16s%-12d%-6d%-6d%-8s%-10d`\n", m.name, 0, 0, 0, "100644", len(m.data))
+		deb.Write(m.data)
+		if len(m.data)%2 == 1 {
+			deb.WriteByte('\n')
+		}
+	}
+	path := filepath.Join(dir, "stream.deb")
+	if err := os.WriteFile(path, deb.Bytes(), 0o600); err != nil {
+		return nil, fmt.Errorf("image: %w", err)
+	}
+	out, err := command("", "dpkg-deb", "--fsys-tarfile", path)
 	if err != nil {
 		return nil, fmt.Errorf("image: decompress the kernel: %w", err)
 	}
-	return trim(out)
+	return []byte(out), nil
 }
 
 // trim rewrites an ELF kernel without the holes between its segments, the zeros at their ends, and its sections: half the size.

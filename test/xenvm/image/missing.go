@@ -47,7 +47,7 @@ func (h Host) Check(cache string, built bool) error {
 	if !h.Exists(xenFile) {
 		errs = append(errs, missingPackage("The hypervisor "+xenFile, xenPackage))
 	}
-	for _, tool := range []struct{ program, pkg string }{{"depmod", "kmod"}, {"xz", "xz-utils"}, {"dpkg-deb", "dpkg"}, {"apt-get", "apt"}} {
+	for _, tool := range []struct{ program, pkg string }{{"depmod", "kmod"}, {"dpkg-deb", "dpkg"}, {"apt-get", "apt"}} {
 		if !h.LookPath(tool.program) {
 			errs = append(errs, missingPackage("The program "+tool.program, tool.pkg))
 		}

@@ -22,6 +22,7 @@ const (
 	xenPackage = "xen-hypervisor-4.17-amd64"
 	xenFile    = "/boot/xen-4.17-amd64.gz"
 	xenTools   = "/usr/lib/xen-4.17"
+	busybox    = "/bin/busybox"
 	udevd      = "/lib/systemd/systemd-udevd"
 )
 
@@ -37,8 +38,7 @@ var recipe = []item{
 	{pkg: "qemu-system-x86"},
 	{pkg: xenPackage},
 	{pkg: "kmod", programs: []string{"/bin/kmod"}},
-	{pkg: "xz-utils"},
-	{pkg: "busybox-static", programs: []string{"/bin/busybox"}},
+	{pkg: "busybox-static", programs: []string{busybox}},
 	{
 		pkg: "xen-utils-4.17",
 		programs: []string{
