@@ -28,9 +28,8 @@ func alone(command string, inv ask.Invocation, deadline time.Time, text string) 
 	if os.Getenv("VIFPLUG_ANY_NETDEV") == "1" {
 		args = append(args, "--any-netdev")
 	}
-	err := error(syscall.ENOENT)
 	for _, p := range paths {
-		if err = syscall.Exec(p, args, os.Environ()); !errors.Is(err, syscall.ENOENT) {
+		if err := syscall.Exec(p, args, os.Environ()); !errors.Is(err, syscall.ENOENT) {
 			return errors.New("vif-plug: " + p + ": " + err.Error())
 		}
 	}
