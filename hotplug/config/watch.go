@@ -60,7 +60,9 @@ func (w *Watcher) runWatch(log *slog.Logger, changed func()) {
 					log.LogAttrs(context.Background(), slog.LevelWarn, "cannot watch", slog.String("path", ev.Name), slog.Any("err", err))
 				}
 			}
-			burst = time.After(quiet)
+			if base := filepath.Base(ev.Name); base == "conf.d" || filepath.Ext(base) == ".toml" {
+				burst = time.After(quiet)
+			}
 		case err, open := <-w.fs.Errors:
 			if !open {
 				return
