@@ -30,7 +30,7 @@ const (
 type item struct {
 	pkg      string
 	programs []string // with the libraries that they load
-	files    []string // copied; a directory with all below it; globs allowed
+	files    []string // copied; a directory with all below it
 }
 
 // recipe lists, by package, what comes from this machine's disk. Packages that only the building or the machine needs have no files.
@@ -55,7 +55,7 @@ var recipe = []item{
 		"/usr/share/qemu/keymaps/en-us",
 	}},
 	{pkg: "seabios", files: []string{"/usr/share/seabios/bios-256k.bin", "/usr/share/seabios/vgabios-stdvga.bin", "/usr/share/seabios/vgabios-cirrus.bin"}},
-	{pkg: "ipxe-qemu", files: []string{"/usr/lib/ipxe/qemu/pxe-e1000.rom", "/usr/lib/ipxe/qemu/pxe-rtl8139.rom", "/usr/lib/ipxe/qemu/pxe-virtio.rom"}},
+	{pkg: "ipxe-qemu", files: []string{"/usr/lib/ipxe/qemu/efi-e1000.rom", "/usr/lib/ipxe/qemu/efi-rtl8139.rom", "/usr/lib/ipxe/qemu/efi-virtio.rom"}},
 	{pkg: "iproute2", programs: []string{"/sbin/ip", "/sbin/bridge", "/sbin/tc"}},
 	{pkg: "bridge-utils", programs: []string{"/usr/sbin/brctl"}},
 	{pkg: "nftables", programs: []string{"/usr/sbin/nft"}},
