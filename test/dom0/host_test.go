@@ -145,10 +145,20 @@ func (h *host) startDaemon(args ...string) {
 	h.daemon = exec.Command("vifplugd", append([]string{"--config", filepath.Dir(h.log), "--log-level", "debug"}, args...)...)
 	h.daemon.Stderr = f
 	require.NoError(h, h.daemon.Start())
-	h.eventually("vifplugd answers", 10*time.Second, func() error {
-		_, err := h.control().Status(context.Background())
-		return err
-	})
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	for {
+		if _, err = h.control().Status(ctx); err == nil {
+			return
+		}
+		if ctx.Err() != nil {
+			_ = h.daemon.Process.Signal(syscall.SIGQUIT) // its stacks go to the log
+			_ = h.daemon.Wait()
+			h.daemon = nil
+			require.NoError(h, err, "vifplugd answers")
+		}
+		time.Sleep(20 * time.Millisecond) // between two questions
+	}
 }
 
 func (h *host) stopDaemon() {

@@ -37,7 +37,8 @@ func TestScriptWithDaemon(t *testing.T) {
 	h.plugged(g.vif(1), "br1")
 	assert.Equal(t, "connected", h.hotplugStatus(g.id, 0))
 	ev.expect(hotplug.NICPlugged, g.vif(1))
-	assert.Contains(t, g.expect("GUEST eth1"), "00:16:3e:00:00:02 1400", "the guest learns its MTU")
+	assert.Contains(t, g.expect("GUEST eth1"), "00:16:3e:00:00:02")
+	assert.Equal(t, "1400", h.guestMTU(g.id, 1))
 	g.expect("GUEST-PING-OK 192.168.70.1")
 
 	out := h.run("vifctl", "status", "web01")
@@ -71,11 +72,16 @@ func TestScriptWithoutDaemon(t *testing.T) {
 	g := h.create("web02", "bridge=br0,script=vif-plug,vifname=web02-eth0,mtu=1400,mac=00:16:3e:00:00:01")
 	h.isPort("web02-eth0", "br0")
 	assert.Equal(t, "connected", h.hotplugStatus(g.id, 0))
-	mtu, err := h.store.Read(t.Context(), fmt.Sprintf("/local/domain/%d/device/vif/0/mtu", g.id))
-	require.NoError(t, err)
-	assert.Equal(t, "1400", mtu, "at the right path, although the device was renamed")
+	assert.Equal(t, "1400", h.guestMTU(g.id, 0), "at the right path, although the device was renamed")
 	g.expect("GUEST-PING-OK 192.168.70.1")
 	g.destroy()
+}
+
+// guestMTU reads what a guest is told of its NIC's MTU; whether its driver listens is its own affair (Linux' netfront does not).
+func (h *host) guestMTU(domid, dev int) string {
+	mtu, err := h.store.Read(h.Context(), fmt.Sprintf("/local/domain/%d/device/vif/%d/mtu", domid, dev))
+	require.NoError(h, err)
+	return mtu
 }
 
 func TestAttachDetach(t *testing.T) {
@@ -105,8 +111,10 @@ func TestAttachDetachCycles(t *testing.T) {
 	for range 20 {
 		h.run("xl", "network-attach", "cycle", "bridge=br0", "script=vif-plug")
 		h.isPort(g.vif(1), "br0")
+		g.expect("GUEST eth1") // a netfront that is detached while it still comes up may crash its guest
 		h.run("xl", "network-detach", "cycle", "1")
 		h.gone(g.vif(1))
+		g.expect("GUEST-GONE eth1")
 	}
 	assert.Equal(t, before, h.daemonSize(), "descriptors of the daemon")
 	st, err := h.control().Status(t.Context())
