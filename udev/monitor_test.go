@@ -9,6 +9,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"vifplug/test/netns"
 )
 
 func open(t *testing.T) *Monitor {
@@ -32,7 +34,7 @@ func ofLoopback(t *testing.T, m *Monitor) Event {
 }
 
 func TestMonitorReceives(t *testing.T) {
-	isolate(t)
+	netns.New(t)
 	m := open(t)
 	trigger(t, "add 12345678-1234-1234-1234-123456789abc KEY=of")
 	e := ofLoopback(t, m)
@@ -46,7 +48,7 @@ func TestMonitorReceives(t *testing.T) {
 
 // Each forger sends a message that Parse would take. None may be seen, the kernel's own that follows is.
 func TestMonitorDropsForgeries(t *testing.T) {
-	isolate(t)
+	netns.New(t)
 	m := open(t)
 	port := portOf(t, m)
 	s, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_KOBJECT_UEVENT)
@@ -68,7 +70,7 @@ func TestMonitorDropsForgeries(t *testing.T) {
 
 // A program may have the kernel itself broadcast a uevent into a namespace; then the sender's port is 0, as for the kernel's own.
 func TestMonitorDropsInjected(t *testing.T) {
-	isolate(t)
+	netns.New(t)
 	m := open(t)
 	s, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_KOBJECT_UEVENT)
 	require.NoError(t, err)
@@ -99,7 +101,7 @@ func portOf(t *testing.T, m *Monitor) uint32 {
 }
 
 func TestMonitorOverflow(t *testing.T) {
-	isolate(t)
+	netns.New(t)
 	m := open(t)
 	require.NoError(t, m.conn.SetsockoptInt(unix.SOL_SOCKET, unix.SO_RCVBUF, 1))
 	for i := range 100 {
@@ -123,7 +125,7 @@ func TestMonitorOverflow(t *testing.T) {
 }
 
 func TestMonitorCloseUnblocks(t *testing.T) {
-	isolate(t)
+	netns.New(t)
 	m, err := OpenMonitor()
 	require.NoError(t, err)
 	result := make(chan error)

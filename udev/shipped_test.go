@@ -10,6 +10,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"vifplug/test/netns"
 )
 
 // needUdevadm skips where udev is not installed; the project's own CI installs it, and there its absence is a failure.
@@ -45,7 +47,7 @@ func udevadm(t *testing.T, args ...string) string {
 func install(t *testing.T) {
 	t.Helper()
 	needUdevadm(t)
-	isolate(t)
+	netns.New(t)
 	require.NoError(t, unix.Mount("run", "/run", "tmpfs", 0, ""))
 	overlay(t, "/usr/lib/udev/rules.d", "rules/*")
 	overlay(t, "/usr/lib/systemd/network", "link/*", "network/*", "/usr/lib/systemd/network/99-default.link")

@@ -7,15 +7,16 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"os/signal"
 	"syscall"
-)
 
-const inside = "VIFBENCH_INSIDE"
+	"vifplug/test/netns"
+)
 
 func main() {
 	rounds := flag.Int("rounds", 40, "how many NICs each way plugs")
@@ -24,7 +25,7 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	if os.Getenv(inside) == "" {
+	if !netns.Inside() {
 		os.Exit(enter(ctx))
 	}
 	if err := run(ctx, plan{rounds: *rounds, storm: *storm, idle: *idle}); err != nil {
@@ -33,24 +34,14 @@ func main() {
 	}
 }
 
-// enter runs this program again in a network namespace of its own.
+// enter runs the bench in a network namespace of its own.
 func enter(ctx context.Context) int {
-	if os.Geteuid() != 0 {
-		fmt.Fprintln(os.Stderr, "bench: a network namespace needs root. Run it with sudo make bench")
-		return 1
-	}
-	self, err := os.Executable()
-	if err != nil {
+	var failed *exec.ExitError // it has said why
+	switch err := netns.Again(ctx); {
+	case err == nil:
+		return 0
+	case !errors.As(err, &failed):
 		fmt.Fprintln(os.Stderr, "bench:", err)
-		return 1
 	}
-	c := exec.CommandContext(ctx, self, os.Args[1:]...)
-	c.Env = append(os.Environ(), inside+"=1")
-	c.Stdout, c.Stderr = os.Stdout, os.Stderr
-	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
-	c.Cancel = func() error { return c.Process.Signal(syscall.SIGTERM) }
-	if err := c.Run(); err != nil {
-		return 1
-	}
-	return 0
+	return 1
 }

@@ -83,7 +83,7 @@ func (h *host) guestConnected(ctx context.Context, id xenstore.DomID, dev int) e
 }
 
 func (h *host) sayFrame(from, fromDev, to, toDev string) error {
-	took, err := frame(fromDev, toDev)
+	took, err := bridgetest.Frame(fromDev, toDev)
 	if err == nil {
 		h.say("wire:   a frame that %s sent reached %s after %v", from, to, took.Round(time.Microsecond))
 	}
@@ -103,7 +103,7 @@ func (h *host) pullBridge(ctx context.Context) error {
 	if err := h.expect(ctx, "nic.lost vif1.0", "nic.lost vif2.0"); err != nil {
 		return err
 	}
-	if _, err := frame(standin.GuestEnd(1, 0), standin.GuestEnd(2, 0)); !errors.Is(err, errNotArrived) {
+	if _, err := bridgetest.Frame(standin.GuestEnd(1, 0), standin.GuestEnd(2, 0)); !errors.Is(err, bridgetest.ErrNotArrived) {
 		return fmt.Errorf("a frame went through a bridge that is not there: %w", err)
 	}
 	h.say("wire:   a frame that web01 sent did not reach db01")

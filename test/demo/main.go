@@ -7,6 +7,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -14,10 +15,9 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
-)
 
-// inside says that this process already is the one in the namespace.
-const inside = "VIFDEMO_INSIDE"
+	"vifplug/test/netns"
+)
 
 // limit ends a demo that hangs.
 const limit = 60 * time.Second
@@ -27,7 +27,7 @@ func main() {
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	if os.Getenv(inside) == "" {
+	if !netns.Inside() {
 		os.Exit(enter(ctx))
 	}
 	if err := play(ctx); err != nil {
@@ -36,27 +36,16 @@ func main() {
 	}
 }
 
-// enter runs this program again in a network namespace of its own.
+// enter runs the demo in a network namespace of its own.
 func enter(ctx context.Context) int {
-	if os.Geteuid() != 0 {
-		fmt.Fprintln(os.Stderr, "demo: a network namespace needs root. Run it with sudo make demo")
-		return 1
-	}
-	self, err := os.Executable()
-	if err != nil {
+	var failed *exec.ExitError // it has said why
+	switch err := netns.Again(ctx); {
+	case err == nil:
+		return 0
+	case !errors.As(err, &failed):
 		fmt.Fprintln(os.Stderr, "demo:", err)
-		return 1
 	}
-	c := exec.CommandContext(ctx, self)
-	c.Env = append(os.Environ(), inside+"=1")
-	c.Stdout, c.Stderr = os.Stdout, os.Stderr
-	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
-	c.Cancel = func() error { return c.Process.Signal(syscall.SIGTERM) }
-	c.WaitDelay = 5 * time.Second
-	if err := c.Run(); err != nil {
-		return 1
-	}
-	return 0
+	return 1
 }
 
 // play is the demo.

@@ -1,4 +1,4 @@
-package main
+package bridgetest
 
 import (
 	"bytes"
@@ -11,13 +11,14 @@ import (
 	"time"
 )
 
-var errNotArrived = errors.New("the frame did not arrive")
+// ErrNotArrived says that a frame was not seen where it was awaited.
+var ErrNotArrived = errors.New("the frame did not arrive")
 
 // frameType is an EtherType for local experiments (IEEE 802, 0x88b5).
 const frameType = 0x88b5
 
-// frame sends one broadcast frame out of one guest's end and waits for it at another's: what a bridge is for.
-func frame(from, to string) (time.Duration, error) {
+// Frame sends one broadcast frame out of one device and waits for it at another, for 300 ms at most: what a bridge is for.
+func Frame(from, to string) (time.Duration, error) {
 	in, _, err := packetSocket(to)
 	if err != nil {
 		return 0, err
@@ -45,7 +46,7 @@ func frame(from, to string) (time.Duration, error) {
 			return time.Since(start), nil
 		}
 	}
-	return 0, errNotArrived
+	return 0, ErrNotArrived
 }
 
 func packetSocket(dev string) (int, *syscall.SockaddrLinklayer, error) {
