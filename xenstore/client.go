@@ -1,16 +1,12 @@
 package xenstore
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"strconv"
-	"strings"
 	"sync"
-	"time"
 
 	"vifplug/xenstore/wire"
 )
@@ -20,56 +16,59 @@ type Options struct {
 	Logger *slog.Logger
 	// NoReconnect ends the client with its connection: for tools that do one thing.
 	NoReconnect bool
-	// OnState is called when the connection is lost (false and why) and when it is back (true). It must not call the client.
+	// OnState is called when the connection is lost (false and why), and when it is back with all its watches (true): in turn, never at
+	// once. It must not call the client.
 	OnState func(connected bool, why error)
 }
 
 // Client is a connection to a store that outlives the store's restarts. Its methods may be called from any goroutine.
 type Client struct {
-	target string
-	opt    Options
-	log    *slog.Logger
-	ctx    context.Context
-	cancel context.CancelFunc
-	done   chan struct{} // closed when the run goroutine has ended
+	dial    func(context.Context) (*transport, error)
+	opt     Options
+	log     *slog.Logger
+	ctx     context.Context
+	cancel  context.CancelFunc
+	workers sync.WaitGroup
 
-	mu      sync.Mutex // guards all following fields
+	state     sync.Mutex // held while OnState is called; guards connected
+	connected bool       // as OnState knows it
+
+	mu      sync.Mutex // guards all following fields; a conn's mu may be taken under it
 	conn    *conn      // the present connection; its err says whether it is down
 	watches map[string]*registration
 	counter uint64 // of tokens
 }
 
-// Backoff between attempts to connect again.
-const (
-	firstRetry = 50 * time.Millisecond
-	lastRetry  = 5 * time.Second
-)
-
 // Open connects to a store: "auto" (the socket, else the device), "unix:PATH", "dev" or "dev:PATH". It fails when that first connection
 // does. o may be nil.
 func Open(ctx context.Context, target string, o *Options) (*Client, error) {
-	c := &Client{target: target, done: make(chan struct{}), watches: map[string]*registration{}}
+	return open(ctx, func(ctx context.Context) (*transport, error) { return dial(ctx, target) }, o)
+}
+
+func open(ctx context.Context, dial func(context.Context) (*transport, error), o *Options) (*Client, error) {
+	c := &Client{dial: dial, connected: true, watches: map[string]*registration{}}
 	if o != nil {
 		c.opt = *o
 	}
 	if c.log = c.opt.Logger; c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
-	t, err := dial(ctx, target)
+	t, err := dial(ctx)
 	if err != nil {
 		return nil, err
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.conn = newConn(t)
+	c.workers.Add(1)
 	go c.runClient()
 	return c, nil
 }
 
-// Close ends the client. Requests under way fail; watches go with the connection.
+// Close ends the client. Requests under way fail with [ErrClosed]; watches go with the connection. Closing again does nothing.
 func (c *Client) Close() error {
 	c.cancel()
 	c.current().fail(ErrClosed)
-	<-c.done
+	c.workers.Wait()
 	return nil
 }
 
@@ -82,85 +81,6 @@ func (c *Client) current() *conn {
 	return c.conn
 }
 
-// runClient reads one connection after the other.
-func (c *Client) runClient() {
-	defer close(c.done)
-	for {
-		conn := c.current()
-		err := conn.runReader(c.event)
-		conn.fail(err)
-		if c.ctx.Err() != nil || c.opt.NoReconnect {
-			return
-		}
-		c.log.Warn("xenstore connection lost", "transport", conn.name, "err", err)
-		if c.opt.OnState != nil {
-			c.opt.OnState(false, err)
-		}
-		if !c.reconnect() {
-			return
-		}
-	}
-}
-
-// reconnect tries until it has a connection; false: the client was closed meanwhile. The watches are renewed by a goroutine of their own, since
-// their replies need the reader.
-func (c *Client) reconnect() bool {
-	for wait := firstRetry; ; wait = min(2*wait, lastRetry) {
-		t := time.NewTimer(wait/2 + rand.N(wait/2))
-		select {
-		case <-c.ctx.Done():
-			t.Stop()
-			return false
-		case <-t.C:
-		}
-		tr, err := dial(c.ctx, c.target)
-		if err != nil {
-			c.log.Debug("xenstore is still away", "err", err)
-			continue
-		}
-		conn := newConn(tr)
-		c.mu.Lock()
-		c.conn = conn
-		c.mu.Unlock()
-		if c.ctx.Err() != nil { // Close may have failed the old connection only
-			conn.fail(ErrClosed)
-			return false
-		}
-		go c.runRenew(conn)
-		return true
-	}
-}
-
-// runRenew registers every watch anew with a fresh token, so that an event of the old connection cannot be taken for one of the new. It ends
-// with its connection at the latest.
-func (c *Client) runRenew(conn *conn) {
-	c.mu.Lock()
-	var regs []*registration
-	for token, r := range c.watches {
-		delete(c.watches, token)
-		r.token = c.newToken()
-		c.watches[r.token] = r
-		regs = append(regs, r)
-	}
-	c.mu.Unlock()
-	for _, r := range regs {
-		res, err := conn.pipeline(c.ctx, 0, []Op{c.watchOp(r)})
-		if err == nil {
-			err = res[0].Err
-		}
-		if errors.Is(err, ErrDisconnected) || c.ctx.Err() != nil {
-			return // the next connection does it
-		}
-		if err != nil {
-			c.log.Error("cannot renew a watch", "path", r.path, "err", err)
-		}
-		r.queue.resync(r.path)
-	}
-	if c.opt.OnState != nil {
-		c.opt.OnState(true, nil)
-	}
-}
-
 // Pipeline sends requests in one write and waits for all replies: N requests cost one round trip. The error is about the connection or the
 // context, or says which request cannot be sent; each reply's own error is in its Result.
 func (c *Client) Pipeline(ctx context.Context, ops ...Op) ([]Result, error) {
@@ -170,14 +90,6 @@ func (c *Client) Pipeline(ctx context.Context, ops ...Op) ([]Result, error) {
 // one sends one request and turns every failure into an error.
 func (c *Client) one(ctx context.Context, tx uint32, o Op) (Result, error) {
 	return c.current().one(ctx, tx, o)
-}
-
-func (c *conn) one(ctx context.Context, tx uint32, o Op) (Result, error) {
-	res, err := c.pipeline(ctx, tx, []Op{o})
-	if err != nil {
-		return Result{}, err
-	}
-	return res[0], res[0].Err
 }
 
 // Read reads a node's value, which may be any bytes.
@@ -202,54 +114,6 @@ func (c *Client) Mkdir(ctx context.Context, path string) error {
 func (c *Client) Remove(ctx context.Context, path string) error {
 	_, err := c.one(ctx, 0, RemoveOp(path))
 	return err
-}
-
-// Directory lists a node's children, in parts where they do not fit one message.
-func (c *Client) Directory(ctx context.Context, path string) ([]string, error) {
-	return c.current().directory(ctx, 0, path)
-}
-
-func (c *conn) directory(ctx context.Context, tx uint32, path string) ([]string, error) {
-	r, err := c.one(ctx, tx, DirectoryOp(path))
-	if !errors.Is(err, wire.E2BIG) {
-		return r.List, err
-	}
-	const attempts = 10 // a directory that changes all the time gives up in the end
-	for range attempts {
-		list, changed, err := c.directoryParts(ctx, tx, path)
-		if err != nil || !changed {
-			return list, err
-		}
-	}
-	return nil, &Error{Op: wire.DirectoryPart.String(), Path: path, Err: wire.EAGAIN}
-}
-
-// directoryParts reads a long directory piece by piece. Each piece begins with the node's generation: another one means that it changed.
-func (c *conn) directoryParts(ctx context.Context, tx uint32, path string) (list []string, changed bool, err error) {
-	var all []byte
-	generation := ""
-	for len(all) < maxReply {
-		o := pathOp(wire.DirectoryPart, path, strconv.Itoa(len(all)), "\x00")
-		r, err := c.one(ctx, tx, o)
-		if err != nil {
-			return nil, false, err
-		}
-		gen, part, ok := strings.Cut(r.Value, "\x00")
-		if !ok || part == "" {
-			return nil, false, o.fail(wire.ErrShort)
-		}
-		if generation == "" {
-			generation = gen
-		} else if gen != generation {
-			return nil, true, nil
-		}
-		all = append(all, part...)
-		if part == "\x00" || bytes.HasSuffix(all, []byte{0, 0}) {
-			list, err := wire.SplitStrings(all[:len(all)-1])
-			return list, false, err
-		}
-	}
-	return nil, false, &Error{Op: wire.DirectoryPart.String(), Path: path, Err: wire.E2BIG}
 }
 
 // Perms reads a node's permissions. The first entry names the owner.
@@ -310,22 +174,34 @@ func (c *Client) Resume(ctx context.Context, id DomID) error {
 	return err
 }
 
-// Features asks which optional features the store has (bit 0 reconnection, 1 error, 2 ..., 4 watch depth; xen: xs_wire.h, since 4.21). A
-// store that does not know the question answers ENOSYS or EINVAL: it has none.
+// The optional features of a store (xen: xs_wire.h XENSTORE_SERVER_FEATURE_*).
+const (
+	FeatureReconnection uint32 = 1 << iota // a guest may connect to its ring again
+	FeatureError                           // the ring says why a connection failed
+	FeatureWatchDepth                      // a watch may be bounded: [WatchOptions.Depth]
+	FeatureAnyDomain                       // permissions may name DOMID_ANY
+)
+
+// Features asks which optional features the store has. A store that does not know the question, as any before Xen 4.21 and every oxenstored,
+// answers ENOSYS or EINVAL: it has none that this client could use.
 func (c *Client) Features(ctx context.Context) (uint32, error) {
-	r, err := c.one(ctx, 0, Op{kind: wire.GetFeature})
+	ask := Op{kind: wire.GetFeature}
+	r, err := c.one(ctx, 0, ask)
+	if errors.Is(err, wire.ENOSYS) || errors.Is(err, wire.EINVAL) {
+		return 0, nil
+	}
 	if err != nil {
 		return 0, err
 	}
 	n, err := strconv.ParseUint(r.Value, 10, 32)
 	if err != nil {
-		return 0, &Error{Op: wire.GetFeature.String(), Err: err}
+		return 0, ask.fail(err)
 	}
 	return uint32(n), nil
 }
 
-// ResetWatches drops all watches and transactions of this connection, in the store and here. Through the device it is refused: it would drop
-// the kernel's own.
+// ResetWatches drops all watches and transactions of this connection, in the store and here. Nobody may be calling Watch or be in a transaction
+// meanwhile. Through the device it is refused: it would drop the kernel's own.
 func (c *Client) ResetWatches(ctx context.Context) error {
 	conn := c.current()
 	o := stringsOp(wire.ResetWatches, "", "")

@@ -1,39 +1,48 @@
 package xenstore
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"sync"
 
 	"vifplug/xenstore/wire"
 )
 
-// maxReply bounds what is allocated for one message, in bytes. oxenstored sends lists of more than 4096 bytes over a socket.
-const maxReply = 1 << 20
+const (
+	// maxReply bounds what is allocated for one message, in bytes. oxenstored sends lists of more than 4096 bytes over a socket.
+	maxReply = 1 << 20
+	// maxUnsent is how much may wait for a store that does not read, in bytes, before further requests wait in their callers.
+	maxUnsent = 256 << 10
+	// maxAbandoned bounds the requests whose reply nobody waits for any more. A store that leaves so many unanswered is given up.
+	maxAbandoned = 1 << 15
+)
 
 // conn is one life of a connection: it carries requests and replies until the first error.
 type conn struct {
 	*transport
+	wake chan struct{} // readable when the writing is the writer's
+	down chan struct{} // closed when err is set
 
-	write sync.Mutex // held while a batch goes out; guards out
-	out   []byte
-
-	mu      sync.Mutex // guards all following fields
-	pending map[uint32]slot
-	next    uint32
-	err     error // set once, when the connection is down
+	mu        sync.Mutex    // guards all following fields
+	out       []byte        // requests that nobody has begun to write
+	spare     []byte        // a buffer for the next out
+	writing   bool          // somebody writes: the writer, or a caller what goes out without waiting
+	room      chan struct{} // closed when out is taken to be written; nil while nobody waits for that
+	pending   map[uint32]slot
+	abandoned int // of pending
+	next      uint32
+	err       error // set once, when the connection is down
 }
 
-// batch is one Pipeline under way.
+// batch is one Pipeline under way. Its fields are guarded by the conn's mu until done is closed.
 type batch struct {
-	ops     []Op
-	results []Result
-	left    int // guarded by the conn's mu
-	err     error
-	done    chan struct{}
+	ops       []Op
+	results   []Result
+	left      int
+	abandoned bool // nobody waits
+	err       error
+	done      chan struct{}
 }
 
 // slot is where the reply to one request goes.
@@ -42,7 +51,33 @@ type slot struct {
 	i int
 }
 
-func newConn(t *transport) *conn { return &conn{transport: t, pending: map[uint32]slot{}} }
+func newConn(t *transport) *conn {
+	return &conn{transport: t, wake: make(chan struct{}, 1), down: make(chan struct{}), pending: map[uint32]slot{}}
+}
+
+func newBatch(ops []Op) *batch {
+	return &batch{ops: ops, results: make([]Result, len(ops)), left: len(ops), done: make(chan struct{})}
+}
+
+// serve carries the connection until it ends, and says why it did. Events go to event.
+func (c *conn) serve(event func(path, token string)) error {
+	written := make(chan struct{})
+	go c.runWriter(written)
+	c.fail(c.read(event))
+	<-written
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
+// one sends one request and turns every failure into an error.
+func (c *conn) one(ctx context.Context, tx uint32, o Op) (Result, error) {
+	res, err := c.pipeline(ctx, tx, []Op{o})
+	if err != nil {
+		return Result{}, err
+	}
+	return res[0], res[0].Err
+}
 
 // pipeline sends requests in one write, where the transport allows it, and waits for all replies.
 func (c *conn) pipeline(ctx context.Context, tx uint32, ops []Op) ([]Result, error) {
@@ -54,149 +89,141 @@ func (c *conn) pipeline(ctx context.Context, tx uint32, ops []Op) ([]Result, err
 	if len(ops) == 0 {
 		return nil, nil
 	}
-	b := &batch{ops: ops, results: make([]Result, len(ops)), left: len(ops), done: make(chan struct{})}
-	if err := c.send(tx, b); err != nil {
-		return nil, err
+	b := newBatch(ops)
+	if err := c.send(ctx, tx, b); err != nil {
+		return nil, ops[0].fail(err)
 	}
+	return c.await(ctx, b)
+}
+
+func (c *conn) await(ctx context.Context, b *batch) ([]Result, error) {
+	first := b.ops[0]
 	select {
 	case <-b.done:
-		return b.results, b.err
 	case <-ctx.Done():
-		return nil, fmt.Errorf("xenstore: %v %s: %w", ops[0].kind, ops[0].path, context.Cause(ctx))
-	}
-}
-
-// send registers a batch and writes it out. Replies may come before it returns.
-func (c *conn) send(tx uint32, b *batch) error {
-	c.write.Lock()
-	defer c.write.Unlock()
-	first, err := c.register(b)
-	if err != nil {
-		return err
-	}
-	c.out = c.out[:0]
-	for i, o := range b.ops {
-		c.out = wire.AppendMessage(c.out, wire.Header{Type: o.kind, ReqID: first + uint32(i), TxID: tx}, o.payload)
-		if c.single || len(c.out) > 64<<10 {
-			if err := c.flush(); err != nil {
-				return err
-			}
+		if c.abandon(b) {
+			return nil, first.fail(context.Cause(ctx))
 		}
 	}
-	return c.flush()
+	if b.err != nil {
+		return nil, first.fail(b.err)
+	}
+	return b.results, nil
 }
 
-func (c *conn) flush() error {
-	if len(c.out) == 0 {
-		return nil
+// send queues a batch, once there is room.
+func (c *conn) send(ctx context.Context, tx uint32, b *batch) error {
+	for ctx.Err() == nil {
+		room, err := c.offer(tx, b)
+		if room == nil {
+			return err
+		}
+		select {
+		case <-room:
+		case <-ctx.Done():
+		}
 	}
-	_, err := c.Write(c.out)
-	c.out = c.out[:0]
-	if err != nil {
-		c.fail(err)
-		return fmt.Errorf("%w: %w", ErrDisconnected, err)
-	}
-	return nil
+	return context.Cause(ctx)
 }
 
-// register takes request ids for a batch: consecutive ones, none of which is still awaited.
-func (c *conn) register(b *batch) (first uint32, err error) {
+// offer queues a batch, or gives the channel that says when to try again.
+func (c *conn) offer(tx uint32, b *batch) (room <-chan struct{}, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.err != nil {
-		return 0, c.err
+		return nil, c.err
 	}
-	n := uint32(len(b.ops))
-	if c.next+n < c.next {
-		c.next = 0 // start over rather than wrap within a batch
+	if len(c.out) <= maxUnsent {
+		c.queue(tx, b)
+		c.flush()
+		return nil, nil
+	}
+	if c.room == nil {
+		c.room = make(chan struct{})
+	}
+	return c.room, nil
+}
+
+// post sends a request whose reply nobody needs. It never waits.
+func (c *conn) post(tx uint32, o Op) {
+	b := newBatch([]Op{o})
+	c.mu.Lock()
+	if c.err == nil {
+		c.queue(tx, b)
+		c.flush()
+	}
+	c.mu.Unlock()
+	c.abandon(b)
+}
+
+// queue gives a batch its request ids and puts it into out. The caller holds mu.
+func (c *conn) queue(tx uint32, b *batch) {
+	first := c.ids(uint32(len(b.ops)))
+	for i, o := range b.ops {
+		h := wire.Header{Type: o.kind, ReqID: first + uint32(i), TxID: tx}
+		c.pending[h.ReqID] = slot{b, i}
+		c.out = wire.AppendMessage(c.out, h, o.payload)
+	}
+}
+
+// ids takes consecutive request ids, none of which is still awaited, and none 0, which is the events'. The caller holds mu.
+func (c *conn) ids(n uint32) (first uint32) {
+	for i := uint32(1); i <= n; i++ {
+		id := c.next + i
+		if _, taken := c.pending[id]; taken || id == 0 {
+			c.next, i = id, 0
+		}
 	}
 	first = c.next + 1
-	for i := range n {
-		if _, taken := c.pending[first+i]; taken {
-			return 0, fmt.Errorf("%w: request ids ran out", ErrDisconnected)
-		}
-	}
-	for i := range n {
-		c.pending[first+i] = slot{b, int(i)}
-	}
 	c.next += n
-	return first, nil
+	return first
 }
 
-// fail ends the connection: everybody who waits is told. Only the first error counts.
+// abandon says that nobody waits for a batch any more; false: its replies are there already.
+func (c *conn) abandon(b *batch) bool {
+	c.mu.Lock()
+	if b.left == 0 || b.err != nil {
+		c.mu.Unlock()
+		return false
+	}
+	b.abandoned, b.ops, b.results = true, nil, nil
+	c.abandoned += b.left
+	many := c.abandoned
+	c.mu.Unlock()
+	if many > maxAbandoned {
+		c.fail(fmt.Errorf("the store has left %d requests unanswered", many))
+	}
+	return true
+}
+
+// fail ends the connection: everybody who waits is told. Only the first error counts, but for ErrClosed, which is final.
 func (c *conn) fail(err error) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.err != nil {
-		return
+	first := c.err == nil
+	if first || errors.Is(err, ErrClosed) {
+		c.err = fmt.Errorf("%w: %w", ErrDisconnected, err)
 	}
-	c.err = fmt.Errorf("%w: %w", ErrDisconnected, err)
-	_ = c.Close()
-	for id, s := range c.pending {
-		delete(c.pending, id)
-		if s.b.err == nil {
+	if first {
+		c.release()
+	}
+	c.mu.Unlock()
+	if first {
+		_ = c.Close() // after mu is let go: a device's Close waits for its Write
+	}
+}
+
+// release lets go of everybody who waits. The caller holds mu.
+func (c *conn) release() {
+	close(c.down)
+	if c.room != nil {
+		close(c.room)
+	}
+	c.out, c.spare, c.room = nil, nil, nil
+	for _, s := range c.pending {
+		if !s.b.abandoned && s.b.err == nil {
 			s.b.err = c.err
 			close(s.b.done)
 		}
 	}
-}
-
-// runReader reads until the connection ends, gives replies to who waits and events to event, and returns why it ended.
-func (c *conn) runReader(event func(path, token string)) error {
-	in := bufio.NewReaderSize(c.transport, 16<<10)
-	var head [wire.HeaderSize]byte
-	payload := make([]byte, 0, wire.PayloadMax)
-	for {
-		if _, err := io.ReadFull(in, head[:]); err != nil {
-			return err
-		}
-		h, err := wire.ParseHeader(head[:])
-		if err != nil {
-			return err
-		}
-		if h.Len > maxReply {
-			return fmt.Errorf("xenstore: a message of %d bytes is more than the %d that are accepted", h.Len, maxReply)
-		}
-		if int(h.Len) > cap(payload) {
-			payload = make([]byte, 0, h.Len)
-		}
-		payload = payload[:h.Len]
-		if _, err := io.ReadFull(in, payload); err != nil {
-			return err
-		}
-		if err := c.dispatch(h, payload, event); err != nil {
-			return err
-		}
-		if cap(payload) > 64<<10 {
-			payload = make([]byte, 0, wire.PayloadMax) // one long list must not be kept for ever
-		}
-	}
-}
-
-var errStray = errors.New("xenstore: a reply that nobody asked for")
-
-func (c *conn) dispatch(h wire.Header, payload []byte, event func(path, token string)) error {
-	if h.Type == wire.WatchEvent {
-		parts, err := wire.SplitStrings(payload)
-		if err != nil || len(parts) < 2 {
-			return fmt.Errorf("xenstore: malformed watch event of %d bytes", len(payload))
-		}
-		event(parts[0], parts[1])
-		return nil
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	s, ok := c.pending[h.ReqID]
-	if !ok {
-		return fmt.Errorf("%w: %v with request id %d", errStray, h.Type, h.ReqID)
-	}
-	delete(c.pending, h.ReqID)
-	if s.b.err != nil {
-		return nil
-	}
-	s.b.results[s.i] = s.b.ops[s.i].decode(h, payload)
-	if s.b.left--; s.b.left == 0 {
-		close(s.b.done)
-	}
-	return nil
+	clear(c.pending)
 }

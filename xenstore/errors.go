@@ -8,10 +8,10 @@ import (
 )
 
 // ErrDisconnected says that the connection is or has gone down. Whether a request under way was carried out is unknown.
-var ErrDisconnected = errors.New("xenstore: not connected")
+var ErrDisconnected = errors.New("not connected")
 
 // ErrClosed says that the client has been closed.
-var ErrClosed = errors.New("xenstore: client is closed")
+var ErrClosed = errors.New("the client is closed")
 
 // The store's errors, for errors.Is.
 const (

@@ -78,6 +78,9 @@ func permsOp(path string, perms []wire.Perm) Op {
 		o.err = fmt.Errorf("no permissions given: %w", wire.EINVAL)
 	}
 	for _, p := range perms {
+		if _, err := wire.ParsePerm(p.String()); err != nil && o.err == nil {
+			o.err = fmt.Errorf("%w: %w", err, wire.EINVAL)
+		}
 		o.payload = append(append(o.payload, p.String()...), 0)
 	}
 	return o

@@ -23,6 +23,8 @@ type transport struct {
 	// single: each message needs a write of its own, since the device takes one and drops what follows it
 	// (linux: drivers/xen/xenbus/xenbus_dev_frontend.c xenbus_file_write).
 	single bool
+	// try writes what goes out without waiting, and says how much that was; nil where that cannot be known.
+	try func([]byte) int
 }
 
 // devicePayload is what fits a request through the device: its buffer has 4096 bytes with the header.
@@ -72,7 +74,7 @@ func dialSocket(ctx context.Context, path string) (*transport, error) {
 	for wait := time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
 		c, err := d.DialContext(ctx, "unix", path)
 		if err == nil {
-			return &transport{ReadWriteCloser: c, name: "unix:" + path, limit: wire.PayloadMax}, nil
+			return &transport{ReadWriteCloser: c, name: "unix:" + path, limit: wire.PayloadMax, try: writeNow(c)}, nil
 		}
 		if !errors.Is(err, syscall.EAGAIN) {
 			return nil, fmt.Errorf("xenstore: connect: %w", err)
@@ -82,6 +84,25 @@ func dialSocket(ctx context.Context, path string) (*transport, error) {
 			return nil, fmt.Errorf("xenstore: connect: %w", err)
 		case <-time.After(wait):
 		}
+	}
+}
+
+// writeNow makes the try of a socket. It leaves errors to who writes and waits.
+func writeNow(c net.Conn) func([]byte) int {
+	sc, ok := c.(syscall.Conn)
+	if !ok {
+		return nil
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	return func(b []byte) (n int) {
+		_ = raw.Write(func(fd uintptr) bool {
+			n, _ = syscall.Write(int(fd), b)
+			return true
+		})
+		return max(n, 0)
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"strconv"
 	"time"
 
 	"vifplug/xenstore/wire"
@@ -74,18 +73,18 @@ func (c *Client) Begin(ctx context.Context) (*Tx, error) {
 	if err != nil {
 		return nil, err
 	}
-	id, err := strconv.ParseUint(r.Value, 10, 32)
-	if err != nil || id == 0 {
-		return nil, start.fail(fmt.Errorf("%q is no transaction id", r.Value))
+	id, err := transactionID([]byte(r.Value))
+	if err != nil {
+		return nil, start.fail(err)
 	}
-	return &Tx{conn: conn, id: uint32(id)}, nil
+	return &Tx{conn: conn, id: id}, nil
 }
 
 // Commit does the last requests and commits, all in one round trip. EAGAIN says that something that the transaction has read was changed
-// meanwhile, and that nothing was done. A request of ops that fails does not keep the others from being committed; its error is returned.
+// meanwhile, and that nothing was done. A request of ops that fails does not keep the others from being committed; its error is returned. When
+// the connection is lost or ctx ends, whether the transaction was committed is unknown.
 func (tx *Tx) Commit(ctx context.Context, ops ...Op) error {
-	end := Op{kind: wire.TransactionEnd, payload: []byte("T\x00")}
-	res, err := tx.conn.pipeline(ctx, tx.id, append(append(make([]Op, 0, len(ops)+1), ops...), end))
+	res, err := tx.conn.pipeline(ctx, tx.id, append(append(make([]Op, 0, len(ops)+1), ops...), endOp("T")))
 	if err != nil {
 		tx.Abort()
 		return err
@@ -101,12 +100,11 @@ func (tx *Tx) Commit(ctx context.Context, ops ...Op) error {
 	return nil
 }
 
-// Abort gives the transaction up, also when the caller's context has ended: the store must not keep it open.
-func (tx *Tx) Abort() {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	_, _ = tx.conn.one(ctx, tx.id, Op{kind: wire.TransactionEnd, payload: []byte("F\x00")}) // a broken connection aborts by itself
-}
+// Abort gives the transaction up. It does not wait for the store, whose answer changes nothing; a connection that breaks aborts by itself.
+func (tx *Tx) Abort() { tx.conn.post(tx.id, endOp("F")) }
+
+// endOp ends a transaction: T commits, F does not.
+func endOp(how string) Op { return stringsOp(wire.TransactionEnd, "", how) }
 
 // Pipeline is [Client.Pipeline] within the transaction.
 func (tx *Tx) Pipeline(ctx context.Context, ops ...Op) ([]Result, error) {

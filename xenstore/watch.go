@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"strconv"
-	"sync"
 
 	"vifplug/xenstore/wire"
 )
@@ -22,7 +21,7 @@ type WatchOptions struct {
 	// Key reduces an event's path to what distinguishes events for the reader: pending events of one key are one, with the key as its Path.
 	// false drops the event. nil keeps paths as they are.
 	Key func(path string) (key string, ok bool)
-	// Max bounds the pending keys; beyond it one Resync takes their place. 0: 65536.
+	// Max bounds the pending keys; beyond it one Resync for each watched path takes their place. 0: 65536.
 	Max int
 	// Depth bounds the levels below the path, where the store can (feature bit 4); nil: all.
 	Depth *int
@@ -34,7 +33,6 @@ type WatchOptions struct {
 type Watch struct {
 	client *Client
 	reg    *registration
-	queue  *eventQueue
 }
 
 // registration is a watch as the store knows it. token is guarded by the client's mu.
@@ -45,59 +43,41 @@ type registration struct {
 	queue *eventQueue
 }
 
-// eventQueue holds pending events, one a key.
-type eventQueue struct {
-	key   func(string) (string, bool)
-	max   int
-	ready chan struct{}
-
-	mu      sync.Mutex // guards all following fields
-	events  []Event
-	pending map[string]bool
-}
-
-const defaultMaxPending = 65536
-
 // Watch registers a watch. The store answers with a first event for the path itself, so the reader's first look needs no code of its own.
 // Special paths are @introduceDomain and @releaseDomain.
 func (c *Client) Watch(ctx context.Context, path string, o WatchOptions) (*Watch, error) {
-	q := &eventQueue{key: o.Key, max: o.Max, ready: make(chan struct{}, 1), pending: map[string]bool{}}
-	if o.Into != nil {
-		q = o.Into.queue
-	} else if q.max <= 0 {
-		q.max = defaultMaxPending
+	r := &registration{path: path, depth: o.Depth, queue: o.queue()}
+	if err := wire.CheckPath(path); err != nil {
+		return nil, r.op().fail(err)
 	}
-	r := &registration{path: path, depth: o.Depth, queue: q}
 	c.mu.Lock()
 	r.token = c.newToken()
 	c.watches[r.token] = r // before the request: the first event may come before its reply
-	conn := c.conn
+	conn, op := c.conn, r.op()
 	c.mu.Unlock()
-	if _, err := conn.one(ctx, 0, c.watchOp(r)); err != nil {
-		c.mu.Lock()
-		delete(c.watches, r.token)
-		c.mu.Unlock()
+	if _, err := conn.one(ctx, 0, op); err != nil {
+		var no wire.Errno
+		now, token := c.forget(r)
+		if now != conn || !errors.As(err, &no) {
+			now.post(0, unwatchOp(path, token)) // the store has it, or will: the request is under way or was renewed
+		}
 		return nil, err
 	}
-	return &Watch{client: c, reg: r, queue: q}, nil
+	return &Watch{client: c, reg: r}, nil
+}
+
+// forget takes a watch out of the client, and says where the store has it and by which token.
+func (c *Client) forget(r *registration) (*conn, string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.watches, r.token)
+	return c.conn, r.token
 }
 
 // newToken makes a token that no earlier watch had. The caller holds mu.
 func (c *Client) newToken() string {
 	c.counter++
 	return "v" + strconv.FormatUint(c.counter, 36)
-}
-
-func (c *Client) watchOp(r *registration) Op {
-	c.mu.Lock()
-	token := r.token
-	c.mu.Unlock()
-	o := stringsOp(wire.Watch, r.path, r.path, token)
-	if r.depth != nil {
-		o = stringsOp(wire.Watch, r.path, r.path, token, strconv.Itoa(*r.depth))
-	}
-	o.err = wire.CheckPath(r.path)
-	return o
 }
 
 // event routes a watch event by its token. A token that is not known is a watch's that is no more.
@@ -110,71 +90,32 @@ func (c *Client) event(path, token string) {
 	}
 }
 
-func (q *eventQueue) push(path, watched string) {
-	key := path
-	if q.key != nil {
-		k, ok := q.key(path)
-		if !ok {
-			return
-		}
-		key = k
-	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.pending[key] {
-		return
-	}
-	if len(q.events) >= q.max {
-		q.events = append(q.events[:0], Event{Path: watched, Resync: true})
-		clear(q.pending)
-	} else {
-		q.events = append(q.events, Event{Path: key})
-		q.pending[key] = true
-	}
-	q.signal()
-}
-
-func (q *eventQueue) resync(path string) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if mark := "\x00" + path; !q.pending[mark] { // no path has a NUL
-		q.pending[mark] = true
-		q.events = append(q.events, Event{Path: path, Resync: true})
-	}
-	q.signal()
-}
-
-func (q *eventQueue) signal() {
-	select {
-	case q.ready <- struct{}{}:
-	default:
-	}
-}
-
-// Ready is readable when Take has something to give.
-func (w *Watch) Ready() <-chan struct{} { return w.queue.ready }
+// Ready is readable when Take has something to give. It may be readable for nothing.
+func (w *Watch) Ready() <-chan struct{} { return w.reg.queue.ready }
 
 // Take returns the pending events, oldest first.
-func (w *Watch) Take() []Event {
-	q := w.queue
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	out := q.events
-	q.events = nil
-	clear(q.pending)
-	return out
-}
+func (w *Watch) Take() []Event { return w.reg.queue.take() }
 
 // Close removes the watch. Events that are pending stay to be taken; none is added. A store that does not know the watch is fine.
 func (w *Watch) Close(ctx context.Context) error {
-	c := w.client
-	c.mu.Lock()
-	token := w.reg.token
-	delete(c.watches, token)
-	c.mu.Unlock()
-	_, err := c.one(ctx, 0, stringsOp(wire.Unwatch, w.reg.path, w.reg.path, token))
-	if errors.Is(err, wire.ENOENT) || errors.Is(err, ErrDisconnected) {
+	conn, token := w.client.forget(w.reg)
+	_, err := conn.one(ctx, 0, unwatchOp(w.reg.path, token))
+	switch {
+	case errors.Is(err, wire.ENOENT) || errors.Is(err, ErrDisconnected):
 		return nil
+	case err != nil && ctx.Err() != nil:
+		conn.post(0, unwatchOp(w.reg.path, token)) // it may not have gone out; twice does no harm
 	}
 	return err
 }
+
+// op is the request that registers a watch. The caller holds the client's mu.
+func (r *registration) op() Op {
+	parts := []string{r.path, r.token}
+	if r.depth != nil {
+		parts = append(parts, strconv.Itoa(*r.depth))
+	}
+	return stringsOp(wire.Watch, r.path, parts...)
+}
+
+func unwatchOp(path, token string) Op { return stringsOp(wire.Unwatch, path, path, token) }

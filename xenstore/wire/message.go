@@ -73,7 +73,7 @@ type Header struct {
 }
 
 // ErrShort says that a buffer ends before what it should hold.
-var ErrShort = errors.New("xenstore: message is cut short")
+var ErrShort = errors.New("message is cut short")
 
 // AppendMessage appends a message whose payload is the given parts in order. It sets Len.
 func AppendMessage(b []byte, h Header, payload ...[]byte) []byte {
@@ -108,7 +108,7 @@ func SplitStrings(payload []byte) ([]string, error) {
 		return nil, nil
 	}
 	if payload[len(payload)-1] != 0 {
-		return nil, fmt.Errorf("xenstore: %d bytes of strings without a NUL at their end: %w", len(payload), ErrShort)
+		return nil, fmt.Errorf("%d bytes of strings without a NUL at their end: %w", len(payload), ErrShort)
 	}
 	out := make([]string, 0, bytes.Count(payload, []byte{0}))
 	for len(payload) > 0 {

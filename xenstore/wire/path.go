@@ -8,7 +8,7 @@ import (
 )
 
 // ErrPath says that a path is not one of the protocol's.
-var ErrPath = errors.New("xenstore: invalid path")
+var ErrPath = errors.New("invalid path")
 
 // CheckPath says whether p can name a node: absolute, relative, or special (@...). Letters, digits and -/_@ only; no empty element and no
 // slash at the end but in the root itself (xen: docs/misc/xenstore.txt; tools/xenstored/core.c canonicalize).
@@ -56,8 +56,8 @@ func ParseDomID(s string) (DomID, error) {
 	if s == "" || len(s) > 5 || len(s) > 1 && s[0] == '0' {
 		return 0, fmt.Errorf("xenstore: %q is no domid", clip(s))
 	}
-	n, err := strconv.ParseUint(s, 10, 16)
-	if err != nil || s[0] == '+' || DomID(n) >= FirstReserved {
+	n, err := strconv.ParseUint(s, 10, 16) // takes no sign
+	if err != nil || DomID(n) >= FirstReserved {
 		return 0, fmt.Errorf("xenstore: %q is no domid", clip(s))
 	}
 	return DomID(n), nil
@@ -75,7 +75,7 @@ func (p Perm) String() string { return string(p.Letter) + strconv.Itoa(int(p.Dom
 
 // ParsePerm reads one entry. Reserved ids are allowed: DOMID_ANY may stand in a list since Xen 4.22.
 func ParsePerm(s string) (Perm, error) {
-	if len(s) < 2 || len(s) > 6 || !strings.ContainsRune("nrwb", rune(s[0])) || len(s) > 2 && s[1] == '0' || s[1] == '+' {
+	if len(s) < 2 || len(s) > 6 || !strings.ContainsRune("nrwb", rune(s[0])) || len(s) > 2 && s[1] == '0' {
 		return Perm{}, fmt.Errorf("xenstore: permission %q: want n, r, w or b and a domid", clip(s))
 	}
 	n, err := strconv.ParseUint(s[1:], 10, 16)
