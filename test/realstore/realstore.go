@@ -34,7 +34,7 @@ type Store struct {
 
 // Start runs a daemon with an empty store in a directory of its own.
 func Start() (*Store, error) {
-	if err := check(); err != nil {
+	if err := check(Binary); err != nil {
 		return nil, err
 	}
 	dir, err := os.MkdirTemp("", "realstore")
@@ -48,9 +48,9 @@ func Start() (*Store, error) {
 	return s, nil
 }
 
-func check() error {
-	if _, err := os.Stat(Binary); err != nil {
-		return fmt.Errorf("%w: %s. apt-get install xen-utils-4.17", ErrMissing, Binary)
+func check(binary string) error {
+	if _, err := os.Stat(binary); err != nil {
+		return fmt.Errorf("%w: %s. apt-get install xen-utils-4.17", ErrMissing, binary)
 	}
 	if _, err := exec.LookPath("gcc"); err != nil {
 		return fmt.Errorf("%w: gcc. apt-get install gcc libc6-dev", ErrMissing)
@@ -60,16 +60,17 @@ func check() error {
 
 func (s *Store) start() error {
 	lib := filepath.Join(s.dir, "noxen.so")
-	cc := exec.Command("gcc", "-shared", "-fPIC", "-O1", "-w", "-x", "c", "-o", lib, "-", "-ldl")
-	cc.Stdin = bytes.NewReader(noxen)
-	if out, err := cc.CombinedOutput(); err != nil {
-		return fmt.Errorf("realstore: compile noxen.c: %w\n%s", err, out)
-	}
-	if err := os.Mkdir(s.dead(), 0o755); err != nil {
+	if err := compile(lib); err != nil {
 		return err
 	}
+	if err := errors.Join(os.Mkdir(s.dead(), 0o755), os.Mkdir(s.rings(), 0o755)); err != nil {
+		return err
+	}
+	if err := syscall.Mkfifo(s.events(), 0o600); err != nil {
+		return fmt.Errorf("realstore: %s: %w", s.events(), err)
+	}
 	s.cmd = exec.Command(Binary, "-N", "--internal-db", "--pid-file", filepath.Join(s.dir, "pid"))
-	s.cmd.Env = append(os.Environ(), "LD_PRELOAD="+lib, "XENSTORED_RUNDIR="+s.dir, "XENSTORED_PATH="+s.Socket, "NOXEN_DEAD="+s.dead())
+	s.cmd.Env = append(os.Environ(), "LD_PRELOAD="+lib, "XENSTORED_RUNDIR="+s.dir, "XENSTORED_PATH="+s.Socket, "NOXEN_DEAD="+s.dead(), "NOXEN_RINGS="+s.rings())
 	s.cmd.Stdout, s.cmd.Stderr = &s.log, &s.log
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := s.cmd.Start(); err != nil {
@@ -77,6 +78,15 @@ func (s *Store) start() error {
 		return fmt.Errorf("realstore: %w", err)
 	}
 	return s.await()
+}
+
+func compile(lib string) error {
+	cc := exec.Command("gcc", "-shared", "-fPIC", "-O1", "-w", "-x", "c", "-o", lib, "-", "-ldl")
+	cc.Stdin = bytes.NewReader(noxen)
+	if out, err := cc.CombinedOutput(); err != nil {
+		return fmt.Errorf("realstore: compile noxen.c: %w\n%s", err, out)
+	}
+	return nil
 }
 
 // await connects until the daemon listens.
@@ -94,12 +104,22 @@ func (s *Store) await() error {
 	}
 }
 
-func (s *Store) dead() string { return filepath.Join(s.dir, "dead") }
+func (s *Store) dead() string   { return filepath.Join(s.dir, "dead") }
+func (s *Store) rings() string  { return filepath.Join(s.dir, "rings") }
+func (s *Store) events() string { return filepath.Join(s.rings(), "events") }
 
 // PID is the daemon's.
 func (s *Store) PID() int { return s.cmd.Process.Pid }
 
-// Kill has the daemon find a domain dead, as the hypervisor's VIRQ_DOM_EXC does.
+// Revive has the stand-in know the domain again: its id can be used for another.
+func (s *Store) Revive(domid uint16) error {
+	if err := os.Remove(filepath.Join(s.dead(), fmt.Sprint(domid))); err != nil {
+		return fmt.Errorf("realstore: %w", err)
+	}
+	return nil
+}
+
+// Kill has the daemon find a domain dead, as the hypervisor's VIRQ_DOM_EXC does. The daemon looks soon after, not before Kill returns.
 func (s *Store) Kill(domid uint16) error {
 	if err := os.WriteFile(filepath.Join(s.dead(), fmt.Sprint(domid)), nil, 0o600); err != nil {
 		return err
