@@ -15,11 +15,12 @@ import (
 type client struct {
 	store *store
 	conn  net.Conn
-	who   caller
 
 	// guarded by the store's mu
+	dom          *domain // nil when it is no more
 	watches      []watch
 	transactions map[uint32]*transaction
+	lastTx       uint32
 
 	mu      sync.Mutex // guards all following fields
 	out     []byte
@@ -35,18 +36,27 @@ const (
 	fullEvents  = 8 << 20
 )
 
-func newClient(s *store, conn net.Conn, id wire.DomID) *client {
-	c := &client{store: s, conn: conn, who: caller{id: id}, transactions: map[uint32]*transaction{}, pending: map[string]bool{}}
+// newClient begins a connection of a domain. The caller holds the store's mu.
+func newClient(s *store, conn net.Conn, d *domain) *client {
+	c := &client{store: s, conn: conn, dom: d, transactions: map[uint32]*transaction{}, pending: map[string]bool{}}
 	c.wake = sync.NewCond(&c.mu)
+	s.clients[c] = struct{}{}
 	return c
 }
 
-// event queues a watch event. One that is still unsent is not queued twice.
-func (c *client) event(path, token string, coalesce bool) {
+// forget ends what the store has of the connection. The caller holds the store's mu.
+func (c *client) forget() {
+	delete(c.store.clients, c)
+	c.dom, c.watches, c.transactions = nil, nil, nil
+}
+
+// event queues a watch event, unless it is longer than a message may be. One that is still unsent is not queued twice; of the special ones each
+// counts.
+func (c *client) event(path, token string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	key := path + "\x00" + token
-	if c.closed || coalesce && c.pending[key] {
+	if c.closed || len(key) >= wire.PayloadMax || path[0] != '@' && c.pending[key] {
 		return
 	}
 	if len(c.out) > fullEvents {
@@ -60,6 +70,9 @@ func (c *client) event(path, token string, coalesce bool) {
 
 // reply queues the answer to a request.
 func (c *client) reply(h wire.Header, payload []byte, err error) {
+	if err == nil && len(payload) > wire.PayloadMax {
+		err = wire.E2BIG
+	}
 	if err != nil {
 		var no wire.Errno
 		if !errors.As(err, &no) {

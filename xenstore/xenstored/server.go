@@ -8,8 +8,6 @@ import (
 	"os"
 	"sync"
 	"syscall"
-
-	"vifplug/xenstore/wire"
 )
 
 // Options are how a Server behaves. The zero value logs nothing.
@@ -82,43 +80,41 @@ func (s *Server) Serve(l net.Listener) error {
 }
 
 // ServeConn serves one connection that speaks as a domain, privileged only as dom0. It returns at once.
-func (s *Server) ServeConn(conn net.Conn, domid uint16) { s.start(conn, wire.DomID(domid)) }
+func (s *Server) ServeConn(conn net.Conn, domid uint16) { s.start(conn, domID(domid)) }
 
-func (s *Server) start(conn net.Conn, id wire.DomID) bool {
+func (s *Server) start(conn net.Conn, id domID) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		_ = conn.Close()
 		return false
 	}
-	c := newClient(s.store, conn, id)
 	s.store.mu.Lock()
-	s.store.clients[c] = struct{}{}
+	c := newClient(s.store, conn, s.store.domain(id))
 	s.store.mu.Unlock()
 	s.clients.Add(1)
-	go s.runClient(c)
+	go s.runClient(c, id)
 	return true
 }
 
-func (s *Server) runClient(c *client) {
+func (s *Server) runClient(c *client, id domID) {
 	defer s.clients.Done()
 	written := make(chan struct{})
 	go c.runWriter(written)
 	err := c.serve()
-	s.log.Debug("connection ended", "domid", c.who.id, "err", err)
+	s.log.Debug("connection ended", "domid", id, "err", err)
 	c.drop()
 	<-written
 	s.store.mu.Lock()
-	delete(s.store.clients, c)
-	c.watches, c.transactions = nil, nil
-	s.store.mu.Unlock()
+	defer s.store.mu.Unlock()
+	c.forget()
 }
 
 // Kill has the store find a domain dead, as the hypervisor's VIRQ_DOM_EXC does: its nodes and rights go, @releaseDomain fires.
 func (s *Server) Kill(domid uint16) error {
 	s.store.mu.Lock()
 	defer s.store.mu.Unlock()
-	return s.store.release(wire.DomID(domid))
+	return s.store.release(domID(domid))
 }
 
 // Close ends every connection and listener.
