@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -77,21 +79,36 @@ func (c *Conn) getLink(object string, req []byte) (Link, error) {
 	return l, nil
 }
 
-// Links lists every link. A list that the kernel was interrupted in is read again.
+// readings bounds how often Links reads a list that changes meanwhile.
+const readings = 5
+
+// Links lists every link, by index. A list that the kernel was interrupted in is read again. Where links keep coming and going, as when a
+// thousand guests start at once, the readings are put together: every link that stayed is in the list, and maybe some that have gone since.
 func (c *Conn) Links() ([]Link, error) {
-	req := appendUint32(make([]byte, ifinfo, 32), unix.IFLA_EXT_MASK, skipStats)
-	msgs, err := c.dump(unix.RTM_GETLINK, req)
-	if err != nil {
-		return nil, fail("list", "links", err)
-	}
-	out := make([]Link, 0, len(msgs))
-	for _, m := range msgs {
-		l, _, err := decodeLink(m.Data)
+	found := map[int]Link{}
+	for range readings {
+		msgs, err := c.execute(unix.RTM_GETLINK, netlink.Dump, appendUint32(make([]byte, ifinfo, 32), unix.IFLA_EXT_MASK, skipStats))
 		if err != nil {
 			return nil, fail("list", "links", err)
 		}
-		l.findParent()
-		out = append(out, l)
+		whole := !interrupted(msgs)
+		if whole {
+			clear(found)
+		}
+		for _, m := range msgs {
+			l, _, err := decodeLink(m.Data)
+			if err != nil {
+				return nil, fail("list", "links", err)
+			}
+			found[l.Index] = l
+		}
+		if whole {
+			break
+		}
+	}
+	out := slices.SortedFunc(maps.Values(found), func(a, b Link) int { return a.Index - b.Index })
+	for i := range out {
+		out[i].findParent()
 	}
 	return out, nil
 }
@@ -186,7 +203,8 @@ func decodeAddress(b []byte) (netip.Prefix, bool) {
 	return netip.PrefixFrom(addr, int(b[1])), addr.IsValid()
 }
 
-// DeleteAddress removes an address. One that is gone already is fine.
+// DeleteAddress removes an address that Addresses lists. One that is gone already is fine. Only the device's own side is named, or the kernel
+// would not find a point-to-point address.
 func (c *Conn) DeleteAddress(index int, p netip.Prefix) error {
 	b := make([]byte, ifaddr, 64)
 	b[0], b[1] = unix.AF_INET, byte(p.Bits())
@@ -194,8 +212,7 @@ func (c *Conn) DeleteAddress(index int, p netip.Prefix) error {
 		b[0] = unix.AF_INET6
 	}
 	binary.NativeEndian.PutUint32(b[4:], uint32(index))
-	raw := p.Addr().AsSlice()
-	b = appendAttr(appendAttr(b, unix.IFA_LOCAL, raw), unix.IFA_ADDRESS, raw)
+	b = appendAttr(b, unix.IFA_LOCAL, p.Addr().AsSlice())
 	_, err := c.execute(unix.RTM_DELADDR, netlink.Acknowledge, b)
 	if errors.Is(err, unix.EADDRNOTAVAIL) {
 		return nil

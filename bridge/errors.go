@@ -21,8 +21,8 @@ var (
 )
 
 var kinds = map[syscall.Errno]error{
-	syscall.ENODEV: ErrNotFound, syscall.ENOENT: ErrNotFound, syscall.ENXIO: ErrNotFound, syscall.EADDRNOTAVAIL: ErrNotFound,
-	syscall.EEXIST: ErrExists, syscall.EBUSY: ErrBusy, syscall.EINVAL: ErrInvalid, syscall.ERANGE: ErrInvalid,
+	syscall.ENODEV: ErrNotFound, syscall.ENOENT: ErrNotFound, syscall.ENXIO: ErrNotFound,
+	syscall.EEXIST: ErrExists, syscall.EBUSY: ErrBusy, syscall.EINVAL: ErrInvalid, syscall.ERANGE: ErrInvalid, syscall.EADDRNOTAVAIL: ErrInvalid,
 	syscall.EOPNOTSUPP: ErrUnsupported, syscall.EAFNOSUPPORT: ErrUnsupported, syscall.EPERM: ErrPermission, syscall.EACCES: ErrPermission,
 }
 

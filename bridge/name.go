@@ -26,6 +26,8 @@ func ParseName(s string) (Name, error) {
 		return "", fmt.Errorf("%w: it is longer than %d bytes", ErrName, NameMax)
 	case s == "." || s == "..":
 		return "", fmt.Errorf("%w: it names a directory", ErrName)
+	case s == "all" || s == "default": // of /proc/sys/net/*/conf, so the kernel takes them no better
+		return "", fmt.Errorf("%w: it names the settings of every device", ErrName)
 	}
 	if i := strings.IndexFunc(s, badInName); i >= 0 {
 		return "", fmt.Errorf("%w: it has the byte %#02x", ErrName, s[i])

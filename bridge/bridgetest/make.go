@@ -1,5 +1,5 @@
-// Package bridgetest makes the links that tests, the demo and the benchmarks work with, in the calling thread's network namespace, and has a
-// kernel in memory that does what [bridge.Conn] does.
+// Package bridgetest makes the links that tests, the demo and the benchmarks work with, in the calling thread's network namespace (test/netns
+// makes one), and sends frames through them. It speaks to the kernel by another library than package bridge, so that each judges the other.
 package bridgetest
 
 import (
@@ -46,6 +46,23 @@ func SetAlias(name, alias string) error {
 // Rename renames a link, which should be down.
 func Rename(name, to string) error {
 	return with(name, func(l netlink.Link) error { return netlink.LinkSetName(l, to) }, "rename")
+}
+
+// AddAltName gives a link a further name.
+func AddAltName(name, alt string) error {
+	return with(name, func(l netlink.Link) error { return netlink.LinkAddAltName(l, alt) }, "add a name to")
+}
+
+// AddPeer gives a link a point-to-point address.
+func AddPeer(name string, own, peer netip.Prefix) error {
+	a, err := netlink.ParseAddr(own.String())
+	if err != nil {
+		return wrap("add address to", name, err)
+	}
+	if a.Peer, err = netlink.ParseIPNet(peer.String()); err != nil {
+		return wrap("add address to", name, err)
+	}
+	return with(name, func(l netlink.Link) error { return netlink.AddrAdd(l, a) }, "add address to")
 }
 
 // AddAddress gives a link an address.
