@@ -9,11 +9,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"sort"
+	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/pelletier/go-toml/v2"
+	"github.com/pelletier/go-toml/v2/unstable"
 
 	"vifplug/hotplug"
 )
@@ -33,8 +35,8 @@ type Config struct {
 // document is a file's shape. Keys that a file does not name keep what they had.
 type document struct {
 	Hotplug struct {
-		BridgeWait        duration `toml:"bridge-wait"`
-		NetdevWait        duration `toml:"netdev-wait"`
+		BridgeWait        wait     `toml:"bridge-wait"`
+		NetdevWait        wait     `toml:"netdev-wait"`
 		LegacyBridgeNames bool     `toml:"legacy-bridge-names"`
 		LeaveScripts      []string `toml:"leave-scripts"`
 	} `toml:"hotplug"`
@@ -43,23 +45,38 @@ type document struct {
 	} `toml:"control"`
 }
 
-// duration is a time in Go's notation ("30s", "250ms").
-type duration time.Duration
+// keys are all that a file may say, and what each wants.
+var keys = []struct{ name, want string }{
+	{"hotplug", "a table"},
+	{"hotplug.bridge-wait", `a duration such as "30s" or "0s"`},
+	{"hotplug.netdev-wait", `a duration such as "30s" or "0s"`},
+	{"hotplug.legacy-bridge-names", "true or false"},
+	{"hotplug.leave-scripts", `a list of names such as ["vif-route"]`},
+	{"control", "a table"},
+	{"control.readers", `the name of a group such as "adm"`},
+}
 
-// UnmarshalText reads a duration that is not negative.
-func (d *duration) UnmarshalText(b []byte) error {
+// wait is how long a NIC may stay pending, in Go's notation ("30s", "250ms"). It is a struct, since TOML's integers fit into Go's.
+type wait struct{ time.Duration }
+
+// MaxWait keeps a pending NIC within libxl's 40 s, less what plugging and answering take.
+const MaxWait = 33 * time.Second
+
+// UnmarshalText reads a duration from 0 to MaxWait. Its errors point into the file: for a value that is no string, go-toml would not say where.
+func (w *wait) UnmarshalText(b []byte) error {
 	v, err := time.ParseDuration(string(b))
-	if err != nil || v < 0 {
-		return fmt.Errorf("%q is no duration such as \"30s\" or \"0s\"", b)
+	switch {
+	case err != nil || v < 0:
+		return unstable.NewParserError(b, "%q is no duration such as \"30s\" or \"0s\"", clip(string(b)))
+	case v > MaxWait:
+		return unstable.NewParserError(b, "%v is longer than %v. libxl gives up after 40 s: say less", v, MaxWait)
 	}
-	*d = duration(v)
+	w.Duration = v
 	return nil
 }
 
-// MaxBridgeWait keeps a pending NIC within libxl's 40 s, less what plugging and answering take.
-const MaxBridgeWait = 33 * time.Second
-
-// Load reads the configuration of a directory. All errors of all files are returned at once, each with file, line and column.
+// Load reads the configuration of a directory. The errors of all files are returned at once, with file, line and column: of each file all unknown
+// keys, or the first wrong value. The Config has everything that is right and was read before an error, so it may be used all the same.
 func Load(dir string) (Config, error) {
 	doc := defaults()
 	files, err := filesOf(dir)
@@ -72,16 +89,13 @@ func Load(dir string) (Config, error) {
 		}
 		errs = append(errs, decode(f, text, &doc))
 	}
-	if w := time.Duration(doc.Hotplug.BridgeWait); w > MaxBridgeWait {
-		errs = append(errs, fmt.Errorf("config: hotplug.bridge-wait: %v is longer than %v. libxl gives up after 40 s: say less", w, MaxBridgeWait))
-	}
 	return doc.config(), errors.Join(errs...)
 }
 
 func defaults() document {
 	var d document
 	p := hotplug.DefaultPolicy()
-	d.Hotplug.BridgeWait, d.Hotplug.NetdevWait = duration(p.BridgeWait), duration(p.NetdevWait)
+	d.Hotplug.BridgeWait, d.Hotplug.NetdevWait = wait{p.BridgeWait}, wait{p.NetdevWait}
 	d.Hotplug.LegacyBridgeNames, d.Hotplug.LeaveScripts = p.LegacyBridgeNames, p.LeaveScripts
 	return d
 }
@@ -89,63 +103,117 @@ func defaults() document {
 func (d document) config() Config {
 	return Config{
 		Policy: hotplug.Policy{
-			BridgeWait: time.Duration(d.Hotplug.BridgeWait), NetdevWait: time.Duration(d.Hotplug.NetdevWait),
+			BridgeWait: d.Hotplug.BridgeWait.Duration, NetdevWait: d.Hotplug.NetdevWait.Duration,
 			LegacyBridgeNames: d.Hotplug.LegacyBridgeNames, LeaveScripts: d.Hotplug.LeaveScripts,
 		},
 		Readers: d.Control.Readers,
 	}
 }
 
-// filesOf lists the files that exist, in the order in which they are read.
+// filesOf lists the files that exist, in the order in which they are read. Those that begin with a dot are editors' own.
 func filesOf(dir string) ([]string, error) {
 	var out []string
-	main := filepath.Join(dir, MainFile)
-	switch _, err := os.Stat(main); {
-	case err == nil:
+	main, more := filepath.Join(dir, MainFile), filepath.Join(dir, "conf.d")
+	_, errMain := os.Stat(main)
+	if errMain == nil {
 		out = append(out, main)
-	case !errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("config: %w", err)
 	}
-	more, err := filepath.Glob(filepath.Join(dir, "conf.d", "*.toml"))
-	if err != nil {
-		return nil, fmt.Errorf("config: %s: %w", dir, err)
+	entries, errMore := os.ReadDir(more) // in name order
+	for _, e := range entries {
+		if isConfig(e.Name()) {
+			out = append(out, filepath.Join(more, e.Name()))
+		}
 	}
-	sort.Strings(more)
-	return append(out, more...), nil
+	var errs []error
+	for _, err := range []error{errMain, errMore} {
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, fmt.Errorf("config: %w", err))
+		}
+	}
+	return out, errors.Join(errs...)
 }
 
-// decode reads one file over what the files before it said. An unknown key is an error, with the nearest known one.
+func isConfig(name string) bool { return filepath.Ext(name) == ".toml" && name[0] != '.' }
+
+// decode reads one file over what the files before it said.
 func decode(name string, text []byte, into *document) error {
-	err := toml.NewDecoder(bytes.NewReader(text)).DisallowUnknownFields().Decode(into)
+	had := into.Hotplug.LeaveScripts
+	err := explain(name, text, toml.NewDecoder(bytes.NewReader(text)).DisallowUnknownFields().Decode(into))
+	if slices.Contains(into.Hotplug.LeaveScripts, "") {
+		into.Hotplug.LeaveScripts = had
+		err = errors.Join(err, fmt.Errorf("%s: hotplug.leave-scripts: every script's name begins with \"\". Name scripts, or say [] to leave none alone", name))
+	}
+	return err
+}
+
+// explain puts go-toml's error into words for the file's writer. An unknown key comes with the nearest known one.
+func explain(name string, text []byte, err error) error {
 	var missing *toml.StrictMissingError
 	var bad *toml.DecodeError
+	lines := bytes.Split(text, []byte("\n"))
 	switch {
 	case errors.As(err, &missing):
 		var errs []error
 		for _, e := range missing.Errors {
-			line, col := e.Position()
 			key := strings.Join(e.Key(), ".")
-			errs = append(errs, fmt.Errorf("%s:%d:%d: unknown key %s. Did you mean %s?", name, line, col, key, nearest(key)))
+			errs = append(errs, at(name, lines, &e, fmt.Sprintf("unknown key %s. Did you mean %s?", clip(key), nearest(key))))
 		}
 		return errors.Join(errs...)
 	case errors.As(err, &bad):
-		line, col := bad.Position()
-		return fmt.Errorf("%s:%d:%d: %s\n%s", name, line, col, strings.TrimPrefix(bad.Error(), "toml: "), bad.String())
+		return at(name, lines, bad, wrong(bad))
 	case err != nil:
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	return nil
 }
 
-// keys are all that a file may say.
-var keys = []string{"hotplug.bridge-wait", "hotplug.netdev-wait", "hotplug.legacy-bridge-names", "hotplug.leave-scripts", "control.readers"}
+// wrong says what is wrong with a value, in the file's words instead of Go's.
+func wrong(e *toml.DecodeError) string {
+	text, key := strings.TrimPrefix(e.Error(), "toml: "), strings.Join(e.Key(), ".")
+	for _, k := range keys {
+		switch {
+		case k.name != key:
+		case strings.HasPrefix(text, "cannot "): // "cannot decode TOML integer into struct field config.document..."
+			return key + ": want " + k.want
+		default:
+			return key + ": " + text
+		}
+	}
+	return text
+}
+
+// at is an error at a place of a file, with the line shown.
+func at(name string, lines [][]byte, e *toml.DecodeError, what string) error {
+	line, col := e.Position()
+	shown := ""
+	if line >= 1 && line <= len(lines) {
+		shown = "\n    " + clip(string(bytes.TrimSuffix(lines[line-1], []byte("\r"))))
+	}
+	return fmt.Errorf("%s:%d:%d: %s%s", name, line, col, what, shown)
+}
+
+// clip makes text of a file fit to be shown: bounded, on one line, without what a terminal would obey.
+func clip(s string) string {
+	const most = 120
+	if len(s) > most {
+		s = s[:most] + "..."
+	}
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, s)
+}
 
 // nearest is the known key with the fewest letters to change.
 func nearest(key string) string {
+	const most = 100 // no known key is that long
+	key = key[:min(len(key), most)]
 	best, least := "", 1<<30
 	for _, k := range keys {
-		if d := distance(key, k); d < least {
-			best, least = k, d
+		if d := distance(key, k.name); d < least {
+			best, least = k.name, d
 		}
 	}
 	return best

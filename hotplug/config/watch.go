@@ -60,7 +60,7 @@ func (w *Watcher) runWatch(log *slog.Logger, changed func()) {
 					log.LogAttrs(context.Background(), slog.LevelWarn, "cannot watch", slog.String("path", ev.Name), slog.Any("err", err))
 				}
 			}
-			if base := filepath.Base(ev.Name); base == "conf.d" || filepath.Ext(base) == ".toml" {
+			if base := filepath.Base(ev.Name); base == "conf.d" || isConfig(base) {
 				burst = time.After(quiet)
 			}
 		case err, open := <-w.fs.Errors:

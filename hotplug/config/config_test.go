@@ -1,0 +1,246 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"vifplug/hotplug"
+)
+
+// dirOf makes a configuration's directory of files by their names.
+func dirOf(t testing.TB, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range files {
+		require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
+	}
+	return dir
+}
+
+func TestDefaultsWithoutFiles(t *testing.T) {
+	want := Config{Policy: hotplug.DefaultPolicy()}
+	for name, dir := range map[string]string{
+		"no directory": filepath.Join(t.TempDir(), "none"),
+		"no file":      t.TempDir(),
+		"no key":       dirOf(t, map[string]string{MainFile: "", "conf.d/a.toml": "[hotplug]\n[control]\n# nothing\n"}),
+	} {
+		got, err := Load(dir)
+		require.NoError(t, err, name)
+		assert.Equal(t, want, got, name)
+	}
+}
+
+func TestEveryKey(t *testing.T) {
+	got, err := Load(dirOf(t, map[string]string{MainFile: `
+		[hotplug]
+		bridge-wait = "33s"
+		netdev-wait = "250ms"
+		legacy-bridge-names = true
+		leave-scripts = ["mine"]
+		[control]
+		readers = "adm"`}))
+	require.NoError(t, err)
+	assert.Equal(t, Config{Readers: "adm", Policy: hotplug.Policy{
+		BridgeWait: 33 * time.Second, NetdevWait: 250 * time.Millisecond, LegacyBridgeNames: true, LeaveScripts: []string{"mine"},
+	}}, got)
+}
+
+// A later file replaces what an earlier one said, key by key; the rest stays.
+func TestLaterFilesReplace(t *testing.T) {
+	got, err := Load(dirOf(t, map[string]string{
+		MainFile:            `hotplug = {bridge-wait = "1s", netdev-wait = "1s", leave-scripts = ["main"]}`,
+		"conf.d/10-b.toml":  `hotplug.bridge-wait = "2s"`,
+		"conf.d/9-a.toml":   `hotplug.bridge-wait = "3s"`, // "10" is before "9": names, not numbers
+		"conf.d/20-c.toml":  `hotplug.leave-scripts = ["c"]`,
+		"conf.d/readme.txt": "no TOML",
+		"conf.d/x.toml~":    "no TOML",
+		"conf.d/.#x.toml":   "an editor's own",
+		"other.toml":        "not read",
+	}))
+	require.NoError(t, err)
+	assert.Equal(t, 3*time.Second, got.Policy.BridgeWait)
+	assert.Equal(t, time.Second, got.Policy.NetdevWait)
+	assert.Equal(t, []string{"c"}, got.Policy.LeaveScripts)
+
+	got, err = Load(dirOf(t, map[string]string{"conf.d/a.toml": "hotplug.leave-scripts = []"}))
+	require.NoError(t, err)
+	assert.Empty(t, got.Policy.LeaveScripts, "an empty list is a value")
+}
+
+// A directory's name is no pattern.
+func TestOddDirectoryName(t *testing.T) {
+	dir := filepath.Join(dirOf(t, map[string]string{"[x]/conf.d/a.toml": `control.readers = "adm"`}), "[x]")
+	got, err := Load(dir)
+	require.NoError(t, err)
+	assert.Equal(t, "adm", got.Readers)
+}
+
+// Each error names file, line and column, shows the line, and speaks of keys, not of Go.
+func TestErrors(t *testing.T) {
+	for _, tc := range []struct{ name, text, want string }{
+		{"unknown key", "[hotplug]\nbrige-wait = \"3s\"", "2:1: unknown key hotplug.brige-wait. Did you mean hotplug.bridge-wait?\n    brige-wait = \"3s\""},
+		{"unknown table", "[contrl]\nreaders = \"adm\"", "1:2: unknown key contrl. Did you mean control?\n    [contrl]"},
+		{"unknown dotted", "control.reader = \"adm\"", "1:1: unknown key control.reader. Did you mean control.readers?\n"},
+		{"no duration", "[hotplug]\n\tnetdev-wait = \"soon\"", "2:16: hotplug.netdev-wait: \"soon\" is no duration such as \"30s\" or \"0s\"\n     netdev-wait = \"soon\""},
+		{"no unit", "[hotplug]\nbridge-wait = \"30\"", "2:15: hotplug.bridge-wait: \"30\" is no duration"},
+		{"a number", "[hotplug]\nbridge-wait = 30", "2:15: hotplug.bridge-wait: \"30\" is no duration"},
+		{"a fraction", "[hotplug]\nbridge-wait = 1.5", "2:15: hotplug.bridge-wait: \"1.5\" is no duration"},
+		{"negative", "[hotplug]\nbridge-wait = \"-1s\"", "2:15: hotplug.bridge-wait: \"-1s\" is no duration"},
+		{"too long", "[hotplug]\nbridge-wait = \"33.001s\"", "2:15: hotplug.bridge-wait: 33.001s is longer than 33s. libxl gives up after 40 s: say less"},
+		{"netdev too long", "[hotplug]\nnetdev-wait = \"1h\"", "2:15: hotplug.netdev-wait: 1h0m0s is longer than 33s"},
+		{"beyond int64", "[hotplug]\nbridge-wait = \"9999999999h\"", "2:15: hotplug.bridge-wait: \"9999999999h\" is no duration"},
+		{"a list", "[hotplug]\nbridge-wait = [1]", "2:15: hotplug.bridge-wait: want a duration such as \"30s\" or \"0s\""},
+		{"no boolean", "[hotplug]\nlegacy-bridge-names = \"yes\"", "2:23: hotplug.legacy-bridge-names: want true or false"},
+		{"no list", "[hotplug]\nleave-scripts = \"x\"", "2:17: hotplug.leave-scripts: want a list of names such as [\"vif-route\"]"},
+		{"no names", "[hotplug]\nleave-scripts = [1]", "2:18: hotplug.leave-scripts: want a list of names"},
+		{"every name", "[hotplug]\nleave-scripts = [\"\"]", ": hotplug.leave-scripts: every script's name begins with \"\"."},
+		{"no table", "hotplug = 5", "1:11: hotplug: want a table\n    hotplug = 5"},
+		{"tables", "[[hotplug]]\nlegacy-bridge-names = true", "1:3: hotplug: want a table"},
+		{"no group", "[control]\nreaders = 4", "2:11: control.readers: want the name of a group"},
+		{"twice", "[control]\nreaders = \"a\"\nreaders = \"b\"", "3:1: key readers is already defined"},
+		{"no TOML", "bridge: xenbr0", "1:7: "},
+		{"not text", "\x00\xff\x7fELF", "1:1: "},
+		{"escapes", "\"a\\u001b[31m\" = 1", "1:1: unknown key a [31m."},
+	} {
+		dir := dirOf(t, map[string]string{"conf.d/a.toml": tc.text})
+		_, err := Load(dir)
+		if assert.Error(t, err, tc.name) {
+			assert.Contains(t, err.Error(), tc.want, tc.name)
+			assert.Contains(t, err.Error(), filepath.Join(dir, "conf.d/a.toml")+":", tc.name)
+			assert.NotRegexp(t, `struct|config\.|\x1b|\x00`, strings.ReplaceAll(err.Error(), dir, ""), tc.name)
+		}
+	}
+}
+
+// All files' errors come at once, all unknown keys of a file, and what is right holds nevertheless.
+func TestAllErrorsAtOnce(t *testing.T) {
+	dir := dirOf(t, map[string]string{
+		MainFile:        "[hotplug]\nbridge-wait = \"5s\"\nbridge = 1\nmtu = 2\n[network]\nname = \"x\"",
+		"conf.d/a.toml": "hotplug.netdev-wait = \"1h\"",
+		"conf.d/b.toml": "control.readers = \"adm\"",
+	})
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "conf.d/c.toml"), 0o755))
+	require.NoError(t, os.Symlink("/nonexistent", filepath.Join(dir, "conf.d/d.toml")))
+	got, err := Load(dir)
+	require.Error(t, err)
+	for _, want := range []string{
+		MainFile + ":3:1: unknown key hotplug.bridge.", MainFile + ":4:1: unknown key hotplug.mtu.", MainFile + ":5:2: unknown key network.",
+		"a.toml:1:23: ", "c.toml: is a directory", "d.toml: no such file",
+	} {
+		assert.Contains(t, err.Error(), want)
+	}
+	assert.Equal(t, 5*time.Second, got.Policy.BridgeWait)
+	assert.Equal(t, hotplug.DefaultPolicy().NetdevWait, got.Policy.NetdevWait, "a wrong value changes nothing")
+	assert.Equal(t, "adm", got.Readers)
+}
+
+// What cannot be read is an error, never silence.
+func TestUnreadable(t *testing.T) {
+	file := filepath.Join(dirOf(t, map[string]string{"f": ""}), "f")
+	_, err := Load(file)
+	require.ErrorContains(t, err, "not a directory")
+
+	dir := dirOf(t, map[string]string{"conf.d": "a file"})
+	_, err = Load(dir)
+	require.ErrorContains(t, err, "conf.d: not a directory")
+
+	if os.Geteuid() == 0 {
+		return // whom no mode stops
+	}
+	dir = dirOf(t, map[string]string{MainFile: "", "conf.d/a.toml": ""})
+	require.NoError(t, os.Chmod(filepath.Join(dir, MainFile), 0))
+	require.NoError(t, os.Chmod(filepath.Join(dir, "conf.d"), 0))
+	_, err = Load(dir)
+	require.ErrorContains(t, err, MainFile+": permission denied")
+	require.ErrorContains(t, err, "conf.d: permission denied")
+}
+
+// The table of keys is the document's shape, and the documents for users have each key with its default.
+func TestKeysAreTheDocumentsAndDocumented(t *testing.T) {
+	var shape []string
+	var walk func(reflect.Type, string)
+	walk = func(s reflect.Type, prefix string) {
+		for i := range s.NumField() {
+			name := prefix + s.Field(i).Tag.Get("toml")
+			shape = append(shape, name)
+			if f := s.Field(i).Type; f.Kind() == reflect.Struct && f != reflect.TypeFor[wait]() {
+				walk(f, name+".")
+			}
+		}
+	}
+	walk(reflect.TypeFor[document](), "")
+	var known, values []string
+	for _, k := range keys {
+		known = append(known, k.name)
+		if k.want != "a table" {
+			values = append(values, k.name)
+		}
+	}
+	assert.Equal(t, shape, known)
+
+	for file, row := range map[string]*regexp.Regexp{
+		"reference.md":          regexp.MustCompile("(?m)^\\| `((?:hotplug|control)\\.[a-z-]+)` \\| (?:`(.+?)`|none) \\|"),
+		"man/vifplug.toml.5.md": regexp.MustCompile(`(?m)^\*\*((?:hotplug|control)\.[a-z-]+)\*\* = (.+)$`),
+	} {
+		b, err := os.ReadFile(filepath.Join("../../docs", file))
+		require.NoError(t, err)
+		var said []string
+		text := ""
+		for _, m := range row.FindAllStringSubmatch(string(b), -1) {
+			said = append(said, m[1])
+			if m[2] != "" {
+				text += m[1] + " = " + m[2] + "\n"
+			}
+		}
+		assert.Equal(t, values, said, file)
+		got, err := Load(dirOf(t, map[string]string{MainFile: text}))
+		require.NoError(t, err, file)
+		assert.Equal(t, Config{Policy: hotplug.DefaultPolicy()}, got, "%s: its defaults are the program's", file)
+	}
+}
+
+func TestDistance(t *testing.T) {
+	for _, tc := range []struct {
+		a, b string
+		want int
+	}{{"", "", 0}, {"", "abc", 3}, {"abc", "abc", 0}, {"abc", "abd", 1}, {"kitten", "sitting", 3}, {"flaw", "lawn", 2}} {
+		assert.Equal(t, tc.want, distance(tc.a, tc.b), tc)
+		assert.Equal(t, tc.want, distance(tc.b, tc.a), tc)
+	}
+}
+
+// FuzzConfig: no file makes Load panic, what it gives is within bounds whether or not there was an error, and errors can be shown.
+func FuzzConfig(f *testing.F) {
+	f.Add([]byte("[hotplug]\nbridge-wait = \"30s\"\nleave-scripts = [\"vif-route\"]\n[control]\nreaders = \"adm\""), []byte("hotplug.netdev-wait = 5"))
+	f.Add([]byte("hotplug = {bridge-wait = -9223372036854775808}"), []byte("[[hotplug]]"))
+	f.Add([]byte("[hotplug]\nbridge-wait = 0x7fffffffffffffff"), []byte("\"\\u001b\" = 1\n[hotplug.bridge-wait]"))
+	f.Add([]byte("hotplug.leave-scripts = [\"\"]"), []byte("\xef\xbb\xbfa.b.\"c\" = [[[[]]]]"))
+	f.Fuzz(func(t *testing.T, one, two []byte) {
+		doc := defaults()
+		for name, text := range map[string][]byte{"one": one, "two": two} {
+			if err := decode(name, text, &doc); err != nil && regexp.MustCompile(`[\x00-\x08\x0b-\x1f\x7f]`).MatchString(err.Error()) {
+				t.Errorf("%q is no error to show", err)
+			}
+		}
+		got := doc.config().Policy
+		for _, d := range []time.Duration{got.BridgeWait, got.NetdevWait} {
+			if d < 0 || d > MaxWait {
+				t.Errorf("accepted a wait of %v", d)
+			}
+		}
+		for _, s := range got.LeaveScripts {
+			if s == "" {
+				t.Error("accepted a script's name that leaves every NIC alone")
+			}
+		}
+	})
+}
