@@ -233,13 +233,14 @@ type guest struct {
 	console *console
 }
 
-// config writes a guest's configuration; each vif is a line of it.
+// config writes a guest's configuration; each vif is a line of it. The memory is for twenty detached NICs: netfront keeps the pages that netback
+// had still mapped, a megabyte a NIC.
 func (h *host) config(name, extra string, vifs ...string) string {
 	path := filepath.Join(h.TempDir(), name+".cfg")
 	for i, v := range vifs {
 		vifs[i] = "'" + v + "'"
 	}
-	text := fmt.Sprintf("name = %q\ntype = \"pv\"\nkernel = \"/boot/vmlinux\"\nramdisk = \"/boot/pv.gz\"\nmemory = 96\nextra = \"console=hvc0 quiet interval=1 nics=%d %s\"\nvif = [ %s ]\n",
+	text := fmt.Sprintf("name = %q\ntype = \"pv\"\nkernel = \"/boot/vmlinux\"\nramdisk = \"/boot/pv.gz\"\nmemory = 192\nextra = \"console=hvc0 quiet interval=1 nics=%d %s\"\nvif = [ %s ]\n",
 		name, len(vifs), extra, strings.Join(vifs, ", "))
 	require.NoError(h, os.WriteFile(path, []byte(text), 0o600))
 	return path
