@@ -56,14 +56,19 @@ func (c *Client) Watch(ctx context.Context, path string, o WatchOptions) (*Watch
 	conn, op := c.conn, r.op()
 	c.mu.Unlock()
 	if _, err := conn.one(ctx, 0, op); err != nil {
-		var no wire.Errno
-		now, token := c.forget(r)
-		if now != conn || !errors.As(err, &no) {
-			now.post(0, unwatchOp(path, token)) // the store has it, or will: the request is under way or was renewed
-		}
+		c.takeBack(r, conn, err)
 		return nil, err
 	}
 	return &Watch{client: c, reg: r}, nil
+}
+
+// takeBack undoes a registration that failed on a connection. The store may have the watch, or will: its request is under way, or was renewed.
+func (c *Client) takeBack(r *registration, conn *conn, err error) {
+	var no wire.Errno
+	now, token := c.forget(r)
+	if now != conn || !errors.As(err, &no) {
+		now.post(0, unwatchOp(r.path, token))
+	}
 }
 
 // forget takes a watch out of the client, and says where the store has it and by which token.
