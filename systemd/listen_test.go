@@ -100,9 +100,7 @@ func TestListenersRefuse(t *testing.T) {
 
 // The real systemd-socket-activate starts the child when the first caller connects, and not before.
 func TestSocketActivation(t *testing.T) {
-	if _, err := exec.LookPath("systemd-socket-activate"); err != nil {
-		t.Skip("needs systemd-socket-activate (Debian package systemd)")
-	}
+	need(t, "systemd-socket-activate")
 	path := t.TempDir() + "/control.sock"
 	cmd := exec.Command("systemd-socket-activate", "--fdname=control", "--listen="+path, "--setenv="+childEnv+"=serve", "--setenv=GORACE=atexit_sleep_ms=0", os.Args[0])
 	stderr, err := cmd.StderrPipe()

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net"
 	"os"
+	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,6 +27,18 @@ func TestMain(m *testing.M) {
 		return
 	}
 	goleak.VerifyTestMain(m)
+}
+
+// need skips where a program of Debian's package systemd is not installed; the project's own CI installs it, and there its absence is a failure.
+func need(t *testing.T, program string) {
+	t.Helper()
+	_, err := exec.LookPath(program)
+	if err != nil && os.Getenv("VIFPLUG_CI") != "1" {
+		t.Skipf("needs %s (Debian package systemd)", program)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 func child(mode string) error {

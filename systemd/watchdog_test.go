@@ -51,12 +51,17 @@ func TestRunWatchdogPings(t *testing.T) {
 	t.Setenv("WATCHDOG_USEC", "2000")
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
-	go func() { done <- RunWatchdog(ctx, func(context.Context) error { return nil }) }()
+	go runFed(ctx, done)
 	for range 3 {
 		assert.Equal(t, "WATCHDOG=1", read())
 	}
 	cancel()
 	require.NoError(t, <-done)
+}
+
+// runFed runs a watchdog whose daemon is well.
+func runFed(ctx context.Context, done chan<- error) {
+	done <- RunWatchdog(ctx, func(context.Context) error { return nil })
 }
 
 // pings tells at which times, in seconds, a watchdog of 10 s was fed within a minute.

@@ -129,19 +129,21 @@ func TestMonitorCloseUnblocks(t *testing.T) {
 	m, err := OpenMonitor()
 	require.NoError(t, err)
 	result := make(chan error)
-	go func() {
-		for {
-			if _, err := m.Receive(); err != nil {
-				result <- err
-				return
-			}
-		}
-	}()
+	go runReceive(m, result)
 	require.NoError(t, m.Close())
 	require.ErrorIs(t, <-result, os.ErrClosed)
 	_, err = m.Receive()
 	require.ErrorIs(t, err, os.ErrClosed)
 	require.NoError(t, m.Close(), "a second Close does nothing")
+}
+
+func runReceive(m *Monitor, result chan<- error) {
+	for {
+		if _, err := m.Receive(); err != nil {
+			result <- err
+			return
+		}
+	}
 }
 
 func TestMonitorPassesOverInvalid(t *testing.T) {

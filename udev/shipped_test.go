@@ -140,9 +140,10 @@ func TestRulesRunVifPlug(t *testing.T) {
 func tap(t *testing.T, name string) string {
 	t.Helper()
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
-	if err != nil {
+	if err != nil && os.Getenv("VIFPLUG_CI") != "1" {
 		t.Skipf("needs /dev/net/tun: %v", err)
 	}
+	require.NoError(t, err, "CI must have /dev/net/tun")
 	defer unix.Close(fd)
 	ifr, err := unix.NewIfreq(name)
 	require.NoError(t, err)
