@@ -48,6 +48,11 @@ func Rename(name, to string) error {
 	return with(name, func(l netlink.Link) error { return netlink.LinkSetName(l, to) }, "rename")
 }
 
+// MoveTo moves a link to the network namespace of a process.
+func MoveTo(name string, pid int) error {
+	return with(name, func(l netlink.Link) error { return netlink.LinkSetNsPid(l, pid) }, "move")
+}
+
 // AddAltName gives a link a further name.
 func AddAltName(name, alt string) error {
 	return with(name, func(l netlink.Link) error { return netlink.LinkAddAltName(l, alt) }, "add a name to")
