@@ -11,7 +11,8 @@ import (
 var ErrPath = errors.New("invalid path")
 
 // CheckPath says whether p can name a node: absolute, relative, or special (@...). Letters, digits and -/_@ only; no empty element and no
-// slash at the end but in the root itself (xen: docs/misc/xenstore.txt; tools/xenstored/core.c canonicalize).
+// slash at the end but in the root itself (xen: docs/misc/xenstore.txt; tools/xenstored/core.c canonicalize). The lengths are the documented ones;
+// C xenstored may take less, and then says EINVAL.
 func CheckPath(p string) error {
 	switch {
 	case p == "":
