@@ -226,8 +226,8 @@ func FuzzConfig(f *testing.F) {
 	f.Add([]byte("hotplug.leave-scripts = [\"\"]"), []byte("\xef\xbb\xbfa.b.\"c\" = [[[[]]]]"))
 	f.Fuzz(func(t *testing.T, one, two []byte) {
 		doc := defaults()
-		for name, text := range map[string][]byte{"one": one, "two": two} {
-			if err := decode(name, text, &doc); err != nil && regexp.MustCompile(`[\x00-\x08\x0b-\x1f\x7f]`).MatchString(err.Error()) {
+		for _, text := range [][]byte{one, two} {
+			if err := decode("a.toml", text, &doc); err != nil && regexp.MustCompile(`[\x00-\x08\x0b-\x1f\x7f]`).MatchString(err.Error()) {
 				t.Errorf("%q is no error to show", err)
 			}
 		}

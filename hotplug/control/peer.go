@@ -8,15 +8,15 @@ import (
 	"net/http"
 	"os"
 	"slices"
-	"strconv"
-	"strings"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// peer is who is at the other end of a connection, by the kernel's word.
+// peer is who was at the other end of a connection when it was made, by the kernel's word.
 type peer struct {
 	uid, gid int
+	groups   []int // supplementary
 	pid      int
 	err      error
 }
@@ -37,58 +37,58 @@ func peerOf(c net.Conn) peer {
 	if err != nil {
 		return peer{err: err}
 	}
-	var cred *unix.Ucred
-	var sockErr error
-	if err := raw.Control(func(fd uintptr) {
-		cred, sockErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-	}); err != nil {
+	p := peer{err: errors.New("no credentials")}
+	if err := raw.Control(func(fd uintptr) { p = credentials(int(fd)) }); err != nil {
 		return peer{err: err}
 	}
-	if sockErr != nil {
-		return peer{err: sockErr}
+	return p
+}
+
+func credentials(fd int) peer {
+	cred, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
+	if err != nil {
+		return peer{err: err}
 	}
-	return peer{uid: int(cred.Uid), gid: int(cred.Gid), pid: int(cred.Pid)}
+	groups, _ := peerGroups(fd) // none known, none granted
+	return peer{uid: int(cred.Uid), gid: int(cred.Gid), groups: groups, pid: int(cred.Pid)}
+}
+
+// peerGroups reads the supplementary groups that the peer had when it connected. /proc would tell those of whoever has its process id now.
+func peerGroups(fd int) ([]int, error) {
+	gids := make([]uint32, 64)
+	for {
+		size := uint32(4 * len(gids))
+		_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_PEERGROUPS,
+			uintptr(unsafe.Pointer(&gids[0])), uintptr(unsafe.Pointer(&size)), 0)
+		switch {
+		case errno == unix.ERANGE && int(size) > 4*len(gids): // size is what is needed
+			gids = make([]uint32, size/4)
+			continue
+		case errno != 0:
+			return nil, fmt.Errorf("supplementary groups: %w", errno)
+		}
+		out := make([]int, size/4)
+		for i := range out {
+			out[i] = int(gids[i])
+		}
+		return out, nil
+	}
 }
 
 // mayWrite is a pure judgement: root, and the user that the daemon itself runs as.
 func (p peer) mayWrite(self int) bool { return p.err == nil && (p.uid == 0 || p.uid == self) }
 
-// mayRead adds the members of the reader group. groups gives a process's supplementary groups.
-func (p peer) mayRead(self, readers int, groups func(pid int) []int) bool {
-	if p.mayWrite(self) {
-		return true
-	}
-	return p.err == nil && readers >= 0 && (p.gid == readers || slices.Contains(groups(p.pid), readers))
-}
-
-// groupsOf reads a process's supplementary groups (linux: Documentation/filesystems/proc.rst, status, Groups).
-func groupsOf(pid int) []int {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return nil
-	}
-	for line := range strings.Lines(string(b)) {
-		list, ok := strings.CutPrefix(line, "Groups:")
-		if !ok {
-			continue
-		}
-		var out []int
-		for _, f := range strings.Fields(list) {
-			if n, err := strconv.Atoi(f); err == nil {
-				out = append(out, n)
-			}
-		}
-		return out
-	}
-	return nil
+// mayRead adds the members of the reader group; a negative one has none.
+func (p peer) mayRead(self, readers int) bool {
+	return p.mayWrite(self) || p.err == nil && readers >= 0 && (p.gid == readers || slices.Contains(p.groups, readers))
 }
 
 func (s *Server) read(h http.HandlerFunc) http.HandlerFunc {
-	return s.guard(h, "read", func(p peer) bool { return p.mayRead(os.Geteuid(), s.opt.Readers, groupsOf) })
+	return s.guard(h, "read here. Run it as root, or name a group of that user's as control.readers in vifplug.toml", func(p peer) bool { return p.mayRead(os.Geteuid(), int(s.readers.Load())) })
 }
 
 func (s *Server) write(h http.HandlerFunc) http.HandlerFunc {
-	return s.guard(h, "change anything", func(p peer) bool { return p.mayWrite(os.Geteuid()) })
+	return s.guard(h, "change anything here. Run it as root", func(p peer) bool { return p.mayWrite(os.Geteuid()) })
 }
 
 func (s *Server) guard(h http.HandlerFunc, what string, may func(peer) bool) http.HandlerFunc {
@@ -96,7 +96,7 @@ func (s *Server) guard(h http.HandlerFunc, what string, may func(peer) bool) htt
 		p, _ := r.Context().Value(peerKey{}).(peer)
 		if !may(p) {
 			s.opt.Logger.Warn("refused", "path", r.URL.Path, "uid", p.uid, "pid", p.pid)
-			refuse(w, r, http.StatusForbidden, fmt.Errorf("user %d may not %s here. Run it as root, or name a reader group in vifplug.toml", p.uid, what))
+			refuse(w, r, http.StatusForbidden, fmt.Errorf("user %d may not %s", p.uid, what))
 			return
 		}
 		h(w, r)

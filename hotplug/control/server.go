@@ -8,8 +8,10 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"vifplug/hotplug"
@@ -26,7 +28,7 @@ const PlugWait = 34 * time.Second
 type Options struct {
 	Engine *hotplug.Engine
 	Logger *slog.Logger
-	// Readers is a group id whose members may read; negative: none.
+	// Readers is a group id whose members may read; negative: none. SetReaders changes it.
 	Readers int
 	// Daemon is what GET /v1/status says of the service itself.
 	Daemon func() Daemon
@@ -58,15 +60,17 @@ type Error struct {
 
 // Server answers the control socket.
 type Server struct {
-	opt    Options
-	http   http.Server
-	ctx    context.Context
-	cancel context.CancelFunc
+	opt     Options
+	http    http.Server
+	readers atomic.Int64
+	ctx     context.Context
+	cancel  context.CancelFunc
 }
 
 // NewServer makes a server. It serves nothing before Serve.
 func NewServer(opt Options) *Server {
 	s := &Server{opt: opt}
+	s.SetReaders(opt.Readers)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", s.read(s.getStatus))
@@ -83,6 +87,9 @@ func NewServer(opt Options) *Server {
 	}
 	return s
 }
+
+// SetReaders changes the group whose members may read, for requests to come; negative: none.
+func (s *Server) SetReaders(gid int) { s.readers.Store(int64(gid)) }
 
 // Serve answers connections of l until Close.
 func (s *Server) Serve(l net.Listener) error {
@@ -132,22 +139,16 @@ func (s *Server) postResync(w http.ResponseWriter, r *http.Request) {
 
 // getEvents streams events as lines of JSON: those kept after ?since=SEQ, and with ?follow=1 everything new until the client leaves.
 func (s *Server) getEvents(w http.ResponseWriter, r *http.Request) {
-	q := r.URL.Query()
-	var since uint64
-	if text := q.Get("since"); text != "" {
-		n, err := strconv.ParseUint(text, 10, 64)
-		if err != nil {
-			refuse(w, r, http.StatusBadRequest, fmt.Errorf("since=%q is no event number", text))
-			return
-		}
-		since = n
+	since, follow, err := streamOf(r.URL.Query())
+	if err != nil {
+		refuse(w, r, http.StatusBadRequest, err)
+		return
 	}
 	sub := s.opt.Engine.Events().Subscribe(since)
 	defer sub.Close()
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	w.WriteHeader(http.StatusOK)
 	out, enc := http.NewResponseController(w), json.NewEncoder(w)
-	follow := q.Get("follow") == "1"
 	for {
 		for _, e := range sub.Take() {
 			if enc.Encode(e) != nil {
@@ -162,6 +163,23 @@ func (s *Server) getEvents(w http.ResponseWriter, r *http.Request) {
 			return
 		case <-sub.Ready():
 		}
+	}
+}
+
+// streamOf reads what part of the events is wanted: those after a number, and whether new ones too.
+func streamOf(q url.Values) (since uint64, follow bool, err error) {
+	if text := q.Get("since"); text != "" {
+		if since, err = strconv.ParseUint(text, 10, 64); err != nil {
+			return 0, false, fmt.Errorf("since=%q is no event number", text)
+		}
+	}
+	switch text := q.Get("follow"); text {
+	case "", "0":
+		return since, false, nil
+	case "1":
+		return since, true, nil
+	default:
+		return 0, false, fmt.Errorf("follow=%q: want 0 or 1", text)
 	}
 }
 
@@ -192,8 +210,8 @@ func (s *Server) postHotplug(w http.ResponseWriter, r *http.Request) {
 	switch err := do(ctx, k); {
 	case err == nil:
 		w.WriteHeader(http.StatusNoContent)
-	case errors.Is(err, hotplug.ErrStopping):
-		refuse(w, r, http.StatusServiceUnavailable, err)
+	case errors.Is(err, hotplug.ErrStopping) || s.ctx.Err() != nil:
+		refuse(w, r, http.StatusServiceUnavailable, hotplug.ErrStopping)
 	default:
 		refuse(w, r, http.StatusConflict, err)
 	}
