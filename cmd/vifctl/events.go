@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"vifplug/hotplug"
+	"vifplug/hotplug/control"
 )
 
 func newEvents(s *shared) *cobra.Command {
@@ -17,16 +19,23 @@ func newEvents(s *shared) *cobra.Command {
 	c := &cobra.Command{
 		Use:     "events",
 		Short:   "What happened to guests and their NICs",
-		Long:    "events prints the events that vifplugd still has, and with --follow those that come, until interrupted. With --json each is a line of JSON.",
+		Long:    "events prints the events that vifplugd still has, and with --follow those that come, until interrupted or until vifplugd stops (exit 4). With --json each is a line of JSON.",
 		Example: "  vifctl events\n  vifctl events --follow --json | jq 'select(.kind == \"nic.failed\")'",
 		Args:    between(0, 0, "events [--follow] [--since SEQ]"),
 		RunE: func(c *cobra.Command, _ []string) error {
 			out := c.OutOrStdout()
-			err := s.client().Events(c.Context(), since, follow, func(e hotplug.Event) bool { return s.printEvent(out, e) == nil })
-			if c.Context().Err() != nil {
+			var printed error
+			err := s.client().Events(c.Context(), since, follow, func(e hotplug.Event) bool {
+				printed = s.printEvent(out, e)
+				return printed == nil
+			})
+			switch {
+			case c.Context().Err() != nil:
 				return nil // interrupted: that is how following ends
+			case err == nil && printed == nil && follow:
+				return fmt.Errorf("%w any more: it has ended the stream", control.ErrNotReachable)
 			}
-			return err
+			return errors.Join(err, printed)
 		},
 	}
 	c.Flags().BoolVarP(&follow, "follow", "f", false, "wait for new events")

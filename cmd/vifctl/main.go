@@ -34,6 +34,7 @@ func execute(ctx context.Context, args []string) int {
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	var usage *usageError
+	var config *configError
 	switch {
 	case err == nil:
 		return 0
@@ -42,11 +43,19 @@ func execute(ctx context.Context, args []string) int {
 		return exitUsage
 	}
 	fmt.Fprintf(os.Stderr, "vifctl: %v\n", err)
-	if errors.Is(err, control.ErrNotReachable) {
+	switch {
+	case errors.As(err, &config):
+		return exitUsage
+	case errors.Is(err, control.ErrNotReachable):
 		return exitUnreachable
 	}
 	return exitFailed
 }
+
+// configError is a configuration that makes no sense.
+type configError struct{ error }
+
+func (c *configError) Unwrap() error { return c.error }
 
 // usageError is a command line that makes no sense.
 type usageError struct{ error }
@@ -74,7 +83,13 @@ func newRoot() *cobra.Command {
 		Short:         "See and steer the NICs of Xen guests",
 		Long:          "vifctl asks vifplugd about the NICs of Xen guests: where each stands, what happened to it, and why.",
 		SilenceErrors: true, SilenceUsage: true,
-		Args: func(_ *cobra.Command, args []string) error { return wrapUsage(cobra.NoArgs(nil, args)) },
+		Example: "  vifctl status\n  vifctl explain vif23.0",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return &usageError{fmt.Errorf("there is no command %q", args[0])}
+			}
+			return nil
+		},
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.PersistentFlags().StringVar(&s.socket, "socket", socket, "vifplugd's control socket (also $VIFPLUG_SOCKET)")
@@ -85,14 +100,7 @@ func newRoot() *cobra.Command {
 	return root
 }
 
-func wrapUsage(err error) error {
-	if err == nil {
-		return nil
-	}
-	return &usageError{err}
-}
-
-// exact wants n arguments, called as usage says.
+// between wants from low to high arguments, called as usage says.
 func between(low, high int, usage string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		if len(args) < low || len(args) > high {

@@ -29,12 +29,12 @@ func newCheck() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "check",
 		Short:   "Check the configuration without using it",
-		Long:    "check reads vifplug.toml and conf.d/*.toml as vifplugd would, and prints every error with its place. It needs no root and no daemon.",
+		Long:    "check reads vifplug.toml and conf.d/*.toml as vifplugd would, and prints the errors of all files with their places. It needs no root and no daemon.",
 		Example: "  vifctl check\n  vifctl check --config ./etc",
 		Args:    between(0, 0, "check [--config DIR]"),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if _, err := config.Load(dir); err != nil {
-				return &usageError{err}
+				return &configError{err}
 			}
 			_, err := fmt.Fprintf(c.OutOrStdout(), "%s: fine\n", dir)
 			return err

@@ -37,6 +37,7 @@ type daemon struct {
 	engine  *hotplug.Engine
 	server  *control.Server
 	closers []io.Closer
+	made    string // the control socket's path, where this daemon has made it
 	online  atomic.Bool
 	began   time.Time
 	serve   chan error
@@ -100,9 +101,10 @@ func start(ctx context.Context, opt options, log *slog.Logger) (_ *daemon, err e
 		return nil, err
 	}
 	self, _ := hotplug.Self(ctx, store)
-	d.server = control.NewServer(control.Options{Engine: d.engine, Logger: log, Readers: d.readers(cfg.Readers), Daemon: func() control.Daemon {
+	d.server = control.NewServer(control.Options{Engine: d.engine, Logger: log, Readers: -1, Daemon: func() control.Daemon {
 		return control.Daemon{Version: version(), Started: d.began, Store: store.Transport(), Online: d.online.Load(), Self: uint16(self), PID: os.Getpid()}
 	}})
+	d.grant(cfg.Readers)
 	go d.runServer(listener)
 	d.ready(ctx, store)
 	return d, nil
@@ -150,17 +152,26 @@ func (d *daemon) listen() (net.Listener, error) {
 	if err := os.MkdirAll(filepath.Dir(d.opt.socket), 0o755); err != nil {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
+	d.made = d.opt.socket
 	return listenUnix(d.opt.socket)
 }
 
 // listenUnix makes a socket that only root and its group may connect to, in place of one that nobody serves any more.
 func listenUnix(path string) (net.Listener, error) {
-	if c, err := net.Dial("unix", path); err == nil {
+	c, err := net.Dial("unix", path)
+	switch {
+	case err == nil:
 		_ = c.Close()
 		return nil, fmt.Errorf("control socket %s: another vifplugd serves it. Stop that one first, or say --socket", path)
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("control socket: %w", err)
+	case errors.Is(err, syscall.ECONNREFUSED): // left behind, or no socket at all
+		if fi, err := os.Lstat(path); err == nil && fi.Mode()&os.ModeSocket == 0 {
+			return nil, fmt.Errorf("control socket %s exists and is no socket. Say another --socket", path)
+		}
+		if err := os.Remove(path); err != nil {
+			return nil, fmt.Errorf("control socket: %w", err)
+		}
+	case !errors.Is(err, os.ErrNotExist): // a full queue, say: somebody may be there
+		return nil, fmt.Errorf("control socket: %w. Say another --socket", err)
 	}
 	old := syscall.Umask(0o117)
 	l, err := net.Listen("unix", path)
@@ -206,6 +217,18 @@ func (d *daemon) storeState(connected bool, err error) {
 		return
 	}
 	d.log.Warn("xenstore is gone; NICs stay as they are until it is back", "err", err)
+}
+
+// grant lets a group read, and lets it reach the socket that this daemon has made. systemd's own has the group that its unit says.
+func (d *daemon) grant(group string) {
+	gid := d.readers(group)
+	d.server.SetReaders(gid)
+	if d.made == "" {
+		return
+	}
+	if err := os.Chown(d.made, -1, max(gid, 0)); err != nil && os.Geteuid() == 0 {
+		d.log.Warn("control.readers cannot reach the control socket", "group", group, "err", err)
+	}
 }
 
 // readers finds the group whose members may read the control socket. A name that does not exist grants nothing.
@@ -270,6 +293,7 @@ func (d *daemon) reload() {
 		return
 	}
 	cfg.Policy.AnyNetdev = d.opt.anyNetdev
+	d.grant(cfg.Readers)
 	d.engine.SetPolicy(cfg.Policy)
 	d.log.Info("configuration read")
 }
