@@ -7,6 +7,7 @@ import (
 	"sort"
 	"strings"
 	"sync"
+	"time"
 
 	"vifplug/hotplug/domctl"
 	"vifplug/xenstore"
@@ -54,13 +55,22 @@ func startDomains(ctx context.Context, e *Engine) (*domains, error) {
 
 // runDomains follows domains: each event is a reason to list again, since none says which domain it is about.
 func (d *domains) runDomains() {
+	var tick <-chan time.Time
+	if every := d.e.cfg.ResyncEvery; every > 0 {
+		t := time.NewTicker(every)
+		defer t.Stop()
+		tick = t.C
+	}
 	for {
+		list := false
 		select {
 		case <-d.e.ctx.Done():
 			return
+		case <-tick:
+			list = true
+			d.e.Resync(d.e.ctx)
 		case <-d.watch.Ready():
 		}
-		list := false
 		for _, ev := range d.watch.Take() {
 			if id, ok := nameOf(ev.Path); ok && !ev.Resync {
 				d.rename(id)
@@ -85,6 +95,9 @@ func nameOf(path string) (xenstore.DomID, bool) {
 // relist compares the store's domains with the table and tells the differences.
 func (d *domains) relist(ctx context.Context) {
 	names, err := d.e.cfg.Store.Directory(ctx, "/local/domain")
+	if errors.Is(err, xenstore.EACCES) { // a driver domain may not list it: then the guests are those that it has a backend for
+		names, err = d.e.cfg.Store.Directory(ctx, d.e.paths.root)
+	}
 	if err != nil && !errors.Is(err, xenstore.ENOENT) {
 		d.e.scanFailed("/local/domain", err)
 		return
@@ -219,6 +232,11 @@ func (d *domains) rename(id xenstore.DomID) {
 	g := d.known[id]
 	if err != nil || g == nil || dom.Name == "" || dom.Name == g.Name {
 		d.mu.Unlock()
+		return
+	}
+	if g.UUID != "" && dom.UUID != "" && g.UUID != dom.UUID {
+		d.mu.Unlock()
+		d.look(d.e.ctx, id) // another domain with the same id
 		return
 	}
 	old := g.Name

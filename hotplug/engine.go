@@ -51,6 +51,9 @@ type Config struct {
 	Logger  *slog.Logger // optional
 	Only    *Key         // optional: serve this NIC alone (vif-plug without a daemon), domains not at all
 	Workers int          // NICs at once; 0: 8
+	// ResyncEvery has everything looked at again. 0: every minute in a driver domain, whose events the store drops where they are not read
+	// for 20 s; else never.
+	ResyncEvery time.Duration
 }
 
 // Engine keeps every NIC of one backend domain on its bridge. It owns its goroutines from Start to Close.
@@ -90,6 +93,9 @@ func Start(ctx context.Context, cfg Config) (*Engine, error) {
 	}
 	if cfg.Workers == 0 {
 		e.cfg.Workers = 8
+	}
+	if cfg.ResyncEvery == 0 && cfg.Self != 0 {
+		e.cfg.ResyncEvery = time.Minute
 	}
 	e.policy.Store(&cfg.Policy)
 	e.queue = NewQueue(e.cfg.Workers, e.pass)
@@ -234,6 +240,7 @@ func (e *Engine) forget(n *nic) {
 		delete(e.nics, n.key)
 	}
 	e.table.unclaim(n.key)
+	e.queue.Forget(n.key)
 }
 
 // keys lists the NICs in order of domain and device.

@@ -13,11 +13,15 @@ type linkTable struct {
 	mu      sync.Mutex // guards all following fields
 	byKey   map[Key]int
 	byIndex map[int]claimed
-	bridges map[string]bridgeFacts // by name
-	names   map[int]string         // names of the bridges, by index
+	parents map[Key]int            // links whose parent device is netback's of that NIC, whatever their names
+	bridges map[string]bridgeFacts // by name: what can be named as a bridge
+	names   map[int]string         // of all links, by index
 	wanted  map[string]map[Key]struct{}
-	wants   map[Key]string
+	wants   map[Key]wish
 }
+
+// wish is which names a NIC waits for: its bridge's to exist, its own to be free. "" is none.
+type wish struct{ bridge, vifname string }
 
 // claimed is the NIC of a link, and the link as the NIC's worker last saw it.
 type claimed struct {
@@ -29,16 +33,16 @@ type bridgeFacts struct{ index, mtu int }
 
 func newLinkTable() *linkTable {
 	return &linkTable{
-		byKey: map[Key]int{}, byIndex: map[int]claimed{}, bridges: map[string]bridgeFacts{}, names: map[int]string{},
-		wanted: map[string]map[Key]struct{}{}, wants: map[Key]string{},
+		byKey: map[Key]int{}, byIndex: map[int]claimed{}, parents: map[Key]int{}, bridges: map[string]bridgeFacts{}, names: map[int]string{},
+		wanted: map[string]map[Key]struct{}{}, wants: map[Key]wish{},
 	}
 }
 
-// index is the hint where a NIC's link is; 0: unknown.
-func (t *linkTable) index(k Key) int {
+// indexes are the hints where a NIC's link is: where it was, then which link has its parent device; 0: unknown.
+func (t *linkTable) indexes(k Key) [2]int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.byKey[k]
+	return [2]int{t.byKey[k], t.parents[k]}
 }
 
 // owner is the NIC that has claimed a link.
@@ -64,7 +68,7 @@ func (t *linkTable) unclaim(k Key) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.dropLink(k)
-	t.want(k, "")
+	t.want(k, wish{})
 }
 
 // noLink records that a NIC has no link.
@@ -81,33 +85,35 @@ func (t *linkTable) dropLink(k Key) {
 	}
 }
 
-// wish records which bridge a NIC wants; "" none.
-func (t *linkTable) wish(k Key, name string) {
+// wish records which names a NIC wants.
+func (t *linkTable) wish(k Key, w wish) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.want(k, name)
+	t.want(k, w)
 }
 
-func (t *linkTable) want(k Key, name string) {
+func (t *linkTable) want(k Key, w wish) {
 	old := t.wants[k]
-	if old == name {
+	if old == w {
 		return
 	}
-	if s := t.wanted[old]; s != nil {
-		delete(s, k)
-		if len(s) == 0 {
-			delete(t.wanted, old)
+	for _, name := range []string{old.bridge, old.vifname} {
+		delete(t.wanted[name], k)
+		if len(t.wanted[name]) == 0 {
+			delete(t.wanted, name)
 		}
 	}
-	if name == "" {
-		delete(t.wants, k)
-		return
+	delete(t.wants, k)
+	for _, name := range []string{w.bridge, w.vifname} {
+		if name == "" {
+			continue
+		}
+		t.wants[k] = w
+		if t.wanted[name] == nil {
+			t.wanted[name] = map[Key]struct{}{}
+		}
+		t.wanted[name][k] = struct{}{}
 	}
-	t.wants[k] = name
-	if t.wanted[name] == nil {
-		t.wanted[name] = map[Key]struct{}{}
-	}
-	t.wanted[name][k] = struct{}{}
 }
 
 // reset brings the table up to date with a dump, and returns the NICs that it concerns: those whose link is listed otherwise than last seen,
@@ -128,15 +134,20 @@ func (t *linkTable) reset(links []bridge.Link) []Key {
 func (t *linkTable) unlisted(listed map[int]bool) []bridge.Link {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	var out []bridge.Link
-	for i, c := range t.byIndex {
-		if !listed[i] {
-			out = append(out, c.last)
-		}
-	}
+	gone := map[int]bridge.Link{}
 	for i, name := range t.names {
+		gone[i] = bridge.Link{Index: i, Name: bridge.Name(name)}
+	}
+	for k, i := range t.parents {
+		gone[i] = bridge.Link{Index: i, Name: bridge.Name(t.names[i]), Parent: k.Parent(), ParentBus: backendBus}
+	}
+	for i, c := range t.byIndex {
+		gone[i] = c.last
+	}
+	var out []bridge.Link
+	for i, l := range gone {
 		if !listed[i] {
-			out = append(out, bridge.Link{Index: i, Name: bridge.Name(name)})
+			out = append(out, l)
 		}
 	}
 	return out
@@ -147,26 +158,59 @@ func (t *linkTable) unlisted(listed map[int]bool) []bridge.Link {
 func (t *linkTable) event(ev bridge.LinkEvent) []Key {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	l := ev.Link
 	var out []Key
-	if k, ok := t.portKey(l); ok {
-		if c, known := t.byIndex[l.Index]; ev.Deleted || !known || !sameLink(c.last, l) {
-			out = append(out, k)
-		}
-		if ev.Deleted && t.byKey[k] == l.Index {
-			t.dropLink(k)
+	freed := t.rename(ev)
+	if k, ok := t.portKey(ev.Link); ok {
+		out = t.portChange(k, ev)
+		if freed != "" {
+			out = t.wanting(out, freed)
 		}
 		return out
 	}
-	for _, name := range t.bridgeChange(ev) {
-		for k := range t.wanted[name] {
-			out = append(out, k)
-		}
+	for _, name := range t.bridgeChange(ev, freed) {
+		out = t.wanting(out, name)
 		if num, ok := strings.CutPrefix(name, "eth"); ok { // a NIC that wants xenbrN may have to do with it
-			for k := range t.wanted["xenbr"+num] {
-				out = append(out, k)
-			}
+			out = t.wanting(out, "xenbr"+num)
 		}
+	}
+	return out
+}
+
+func (t *linkTable) wanting(out []Key, name string) []Key {
+	for k := range t.wanted[name] {
+		out = append(out, k)
+	}
+	return out
+}
+
+// rename notes a link's present name and returns the one that it no longer has, "" for none.
+func (t *linkTable) rename(ev bridge.LinkEvent) (freed string) {
+	i, name := ev.Link.Index, string(ev.Link.Name)
+	if old := t.names[i]; old != name || ev.Deleted {
+		freed = old
+	}
+	if ev.Deleted {
+		delete(t.names, i)
+		return freed
+	}
+	t.names[i] = name
+	return freed
+}
+
+// portChange says whether a port's NIC should look.
+func (t *linkTable) portChange(k Key, ev bridge.LinkEvent) (out []Key) {
+	l := ev.Link
+	if c, known := t.byIndex[l.Index]; ev.Deleted || !known || !sameLink(c.last, l) {
+		out = append(out, k)
+	}
+	switch {
+	case !ev.Deleted && l.ParentBus == backendBus:
+		t.parents[k] = l.Index
+	case ev.Deleted && t.parents[k] == l.Index:
+		delete(t.parents, k)
+	}
+	if ev.Deleted && t.byKey[k] == l.Index {
+		t.dropLink(k)
 	}
 	return out
 }
@@ -193,21 +237,15 @@ func sameLink(a, b bridge.Link) bool {
 }
 
 // bridgeChange updates the table of devices that can be named as a bridge, and returns the names whose NICs should look again.
-func (t *linkTable) bridgeChange(ev bridge.LinkEvent) []string {
+func (t *linkTable) bridgeChange(ev bridge.LinkEvent, freed string) (out []string) {
 	l := ev.Link
-	name, old := string(l.Name), t.names[l.Index]
-	var out []string
-	if old != "" && (ev.Deleted || old != name) {
-		delete(t.bridges, old)
-		delete(t.names, l.Index)
-		out = append(out, old)
+	name := string(l.Name)
+	if freed != "" {
+		delete(t.bridges, freed)
+		out = append(out, freed)
 	}
-	if ev.Deleted {
-		return out
-	}
-	now := bridgeFacts{index: l.Index, mtu: l.MTU}
-	if t.bridges[name] != now {
-		t.bridges[name], t.names[l.Index] = now, name
+	if now := (bridgeFacts{index: l.Index, mtu: l.MTU}); !ev.Deleted && t.bridges[name] != now {
+		t.bridges[name] = now
 		out = append(out, name)
 	}
 	return out

@@ -26,14 +26,16 @@ func TestLinkTableFindsTheNICOfALink(t *testing.T) {
 	assert.Equal(t, []Key{k}, tb.event(changed(port(10, "web0", 0))), "by its claim")
 	assert.Empty(t, tb.event(changed(port(10, "web0", 3))), "as its worker saw it: nothing new")
 	assert.Equal(t, []Key{k}, tb.event(bridge.LinkEvent{Link: port(10, "web0", 3), Deleted: true}), "gone")
-	assert.Zero(t, tb.index(k))
+	assert.Equal(t, [2]int{0, 11}, tb.indexes(k), "the one by its parent device is left")
+	tb.event(bridge.LinkEvent{Link: renamed, Deleted: true})
+	assert.Equal(t, [2]int{}, tb.indexes(k))
 }
 
 func TestLinkTableMarksABridgesNICsOnlyWhenItMatters(t *testing.T) {
 	tb := newLinkTable()
-	tb.wish(Key{5, 0}, "xenbr0")
-	tb.wish(Key{6, 0}, "xenbr0")
-	tb.wish(Key{7, 0}, "xenbr1")
+	tb.wish(Key{5, 0}, wish{bridge: "xenbr0"})
+	tb.wish(Key{6, 0}, wish{bridge: "xenbr0"})
+	tb.wish(Key{7, 0}, wish{bridge: "xenbr1"})
 	br := bridge.Link{Index: 3, Name: "xenbr0", Kind: "bridge", MTU: 1500}
 	both := []Key{{5, 0}, {6, 0}}
 	assert.Equal(t, both, sorted(tb.event(changed(br))), "it came")
@@ -44,13 +46,13 @@ func TestLinkTableMarksABridgesNICsOnlyWhenItMatters(t *testing.T) {
 	renamed.Name = "xenbr1"
 	assert.Equal(t, []Key{{5, 0}, {6, 0}, {7, 0}}, sorted(tb.event(changed(renamed))), "another name concerns those who want the old and those who want the new")
 	assert.Equal(t, []Key{{7, 0}}, sorted(tb.event(bridge.LinkEvent{Link: renamed, Deleted: true})), "it went")
-	tb.wish(Key{6, 0}, "xenbr2")
+	tb.wish(Key{6, 0}, wish{bridge: "xenbr2"})
 	assert.Equal(t, []Key{{5, 0}}, sorted(tb.event(changed(br))))
 }
 
 func TestLinkTableLegacyName(t *testing.T) {
 	tb := newLinkTable()
-	tb.wish(Key{5, 0}, "xenbr0")
+	tb.wish(Key{5, 0}, wish{bridge: "xenbr0"})
 	assert.Equal(t, []Key{{5, 0}}, tb.event(changed(bridge.Link{Index: 3, Name: "eth0", Kind: "bridge"})))
 }
 
@@ -60,7 +62,7 @@ func TestLinkTableReset(t *testing.T) {
 	tb.claim(Key{5, 0}, port(10, "vif5.0", 3))
 	tb.claim(Key{6, 0}, port(11, "vif6.0", 3))
 	tb.claim(Key{7, 0}, port(12, "vif7.0", 3))
-	tb.wish(Key{8, 0}, "xenbr9")
+	tb.wish(Key{8, 0}, wish{bridge: "xenbr9"})
 	tb.event(changed(bridge.Link{Index: 4, Name: "xenbr9", Kind: "bridge"}))
 	got := tb.reset([]bridge.Link{port(10, "vif5.0", 3), port(11, "vif6.0", 0), port(13, "vif9.0", 0)})
 	assert.Equal(t, []Key{{6, 0}, {7, 0}, {8, 0}, {9, 0}}, sorted(got))
@@ -72,7 +74,7 @@ func TestLinkTableForgets(t *testing.T) {
 		k := Key{5, uint32(i)}
 		tb.claim(k, port(i+1, k.VIF(), 3))
 		tb.claim(k, port(i+1001, k.VIF(), 3))
-		tb.wish(k, "xenbr0")
+		tb.wish(k, wish{bridge: "xenbr0"})
 		tb.unclaim(k)
 	}
 	assert.Empty(t, tb.byKey)

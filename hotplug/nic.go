@@ -66,6 +66,13 @@ func (n *nic) takeStale() staleSet {
 	return s
 }
 
+// touched says that a value has changed since it was read, other than one that is read every time.
+func (n *nic) touched() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.stale&^alwaysRead != 0
+}
+
 // waiter is somebody who asked for the NIC and waits for the answer.
 type waiter struct {
 	want State // Plugged, or Gone for offline

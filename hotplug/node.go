@@ -64,8 +64,8 @@ func (p *Problem) Error() string {
 // Unwrap gives the grammar's own complaint.
 func (p *Problem) Unwrap() error { return p.Err }
 
-// nodeKeys are the backend keys that the engine reads, in the order of readNode's replies. frontend-id stands first: it tells whether there
-// is a device at all.
+// nodeKeys are the backend keys that the engine reads, in the order of readNode's replies. frontend-id and state stand first: without
+// both there is no device (libxl and netback take a missing state for a backend that is gone).
 var nodeKeys = [...]string{
 	"frontend-id", "state", "online", "bridge", "vifname", "mac", "mtu", "type", "script", "hotplug-status", "hotplug-error",
 }

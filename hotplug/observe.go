@@ -34,9 +34,36 @@ func (e *Engine) observe(ctx context.Context, n *nic) (Facts, error) {
 	return f, nil
 }
 
+// rereads bounds how often a node is read anew that changes while it is read. A further change brings a further run.
+const rereads = 4
+
+// observeNode reads what may have changed. Its reads are not one transaction, but the store tells of a change before it answers a read with it:
+// when no event has come by the last reply, the values belong together.
 func (e *Engine) observeNode(ctx context.Context, n *nic, f *Facts) error {
+	for range rereads {
+		if err := e.readNode(ctx, n, f.Domain); err != nil {
+			return err
+		}
+		if !n.touched() {
+			break
+		}
+	}
+	f.Domain = n.node.domain
+	if n.node.values[0] == "" || n.node.values[1] == "" { // also half a node: its events follow
+		n.touch("") // whatever comes under this key is another device
+		return nil
+	}
+	values := make(map[string]string, len(nodeKeys))
+	for i, key := range nodeKeys {
+		values[key] = n.node.values[i]
+	}
+	f.Node, f.NodeProblem = parseNode(f.Key, values)
+	return nil
+}
+
+func (e *Engine) readNode(ctx context.Context, n *nic, is Domain) error {
 	stale := n.takeStale()
-	dir, dom := e.paths.backend(f.Key), domainPath(f.Key.Front)
+	dir, dom := e.paths.backend(n.key), domainPath(n.key.Front)
 	ops := make([]xenstore.Op, 0, len(nodeKeys)+2)
 	for i, key := range nodeKeys {
 		if stale&(1<<i) != 0 {
@@ -50,20 +77,7 @@ func (e *Engine) observeNode(ctx context.Context, n *nic, f *Facts) error {
 	if err != nil {
 		return err
 	}
-	if err := n.node.update(stale, res, f.Domain); err != nil {
-		return err
-	}
-	f.Domain = n.node.domain
-	if n.node.values == [len(nodeKeys)]string{} {
-		n.touch("") // whatever comes under this key is another device
-		return nil
-	}
-	values := make(map[string]string, len(nodeKeys))
-	for i, key := range nodeKeys {
-		values[key] = n.node.values[i]
-	}
-	f.Node, f.NodeProblem = parseNode(f.Key, values)
-	return nil
+	return n.node.update(stale, res, is)
 }
 
 // update takes the replies to the reads of what was stale, in their order.
@@ -102,7 +116,10 @@ func (e *Engine) observeLink(f *Facts) error {
 }
 
 func (e *Engine) findLink(f *Facts) (*bridge.Link, error) {
-	if i := e.table.index(f.Key); i != 0 {
+	for _, i := range e.table.indexes(f.Key) {
+		if i == 0 {
+			continue
+		}
 		l, err := e.cfg.Links.Link(i)
 		if err == nil && e.isOf(f, l) {
 			return &l, nil

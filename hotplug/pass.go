@@ -29,9 +29,9 @@ func (e *Engine) pass(ctx context.Context, k Key) {
 		return
 	}
 	run := Run{Time: start, Observe: time.Since(start)}
-	if n.newIncarnation(f) {
-		e.report(n, f, Decision{State: Gone}, Run{})
-		mem = Memory{}
+	if old, is := n.newIncarnation(f); is {
+		e.report(n, old, Decision{State: Gone}, Run{})
+		mem = n.begin()
 	}
 	d := Decide(f, mem, start, *e.policy.Load())
 	run.Observed, run.Decided, run.Notes = f.String(), d.State, d.Notes
@@ -50,12 +50,20 @@ func (e *Engine) pass(ctx context.Context, k Key) {
 // enough. It also bounds how soon drift right after plugging is mended.
 const echoes = 20 * time.Millisecond
 
-// newIncarnation says that the domid or the NIC now belongs to another guest than the one the entry knows.
-func (n *nic) newIncarnation(f Facts) bool {
+// newIncarnation says that the domid or the NIC now belongs to another guest than the one the entry knows, of which it returns the last facts.
+func (n *nic) newIncarnation(f Facts) (old Facts, is bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	old := n.facts.Domain.UUID
-	return n.mem.State != Absent && f.Node != nil && old != "" && f.Domain.UUID != "" && old != f.Domain.UUID
+	uuid := n.facts.Domain.UUID
+	return n.facts, n.mem.State != Absent && f.Node != nil && uuid != "" && f.Domain.UUID != "" && uuid != f.Domain.UUID
+}
+
+// begin has the entry stand for a NIC of which nothing is known yet, and returns its empty memory.
+func (n *nic) begin() Memory {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.mem = Memory{}
+	return n.mem
 }
 
 // passBroken ends a run that could not observe. The store's reconnect or the next change marks the key again.
@@ -79,7 +87,7 @@ func (e *Engine) remember(n *nic, f Facts) {
 		e.table.noLink(n.key)
 	}
 	if f.Node != nil {
-		e.table.wish(n.key, f.Node.Bridge)
+		e.table.wish(n.key, wish{bridge: f.Node.Bridge, vifname: string(f.Node.VIFName)})
 	}
 }
 
@@ -97,6 +105,7 @@ func (e *Engine) do(ctx context.Context, k Key, f *Facts, d *Decision, run *Run)
 		sr := StepRun{Text: batchText(batch), Took: time.Since(start)}
 		if err != nil {
 			sr.Error = err.Error()
+			e.refresh(f)
 		}
 		run.Steps = append(run.Steps, sr)
 		switch {
@@ -104,6 +113,10 @@ func (e *Engine) do(ctx context.Context, k Key, f *Facts, d *Decision, run *Run)
 			continue
 		case errors.Is(err, bridge.ErrNotFound) || errors.Is(err, errNoNode):
 			// Normal when a domain dies: what is there now decides, not the error.
+			*d = Decision{State: Ready, Reason: because(CodeStep, "%v", err), Memory: d.Memory, Again: time.Second}
+			return true
+		case errors.Is(err, errClamped):
+			d.Memory.Clamped = f.Link.Index
 			*d = Decision{State: Ready, Reason: because(CodeStep, "%v", err), Memory: d.Memory, Again: time.Second}
 			return true
 		case errors.Is(err, xenstore.ErrDisconnected):
@@ -114,6 +127,16 @@ func (e *Engine) do(ctx context.Context, k Key, f *Facts, d *Decision, run *Run)
 		return false
 	}
 	return false
+}
+
+// refresh has the facts say what a failed step has left, as far as the kernel tells.
+func (e *Engine) refresh(f *Facts) {
+	if f.Link == nil {
+		return
+	}
+	if l, err := e.cfg.Links.Link(f.Link.Index); err == nil {
+		f.Link = &l
+	}
 }
 
 func stepReason(err error) *Reason {
@@ -149,17 +172,33 @@ func (e *Engine) doBatch(ctx context.Context, c *connection, f *Facts, d *Decisi
 func (e *Engine) setLink(f *Facts, batch []Step) error {
 	c := merged(batch)
 	err := e.cfg.Links.Set(f.Link.Index, c)
-	if err != nil && len(batch) > 1 && !errors.Is(err, bridge.ErrNotFound) {
-		for _, s := range batch {
-			if err = e.cfg.Links.Set(f.Link.Index, s.Change); err != nil {
-				return fmt.Errorf("%s: %w", s.Text, err)
-			}
-		}
+	if err != nil && !errors.Is(err, bridge.ErrNotFound) {
+		err = e.setEach(f, batch, err)
 	}
 	if err == nil && c.Name != "" {
 		f.Link.Name = c.Name
 	}
 	return err
+}
+
+// errClamped says that netback refused an MTU that a guest without scatter-gather cannot take (linux: xen-netback xenvif_change_mtu).
+var errClamped = errors.New("netback holds the MTU of a guest without scatter-gather")
+
+// setEach makes the changes of a batch, which was refused, one by one.
+func (e *Engine) setEach(f *Facts, batch []Step, err error) error {
+	for _, s := range batch {
+		if len(batch) > 1 {
+			err = e.cfg.Links.Set(f.Link.Index, s.Change)
+		}
+		switch {
+		case err == nil:
+		case s.Change.MTU > ethernetMTU && errors.Is(err, bridge.ErrInvalid):
+			return fmt.Errorf("%w: %w", errClamped, err)
+		default:
+			return fmt.Errorf("%s: %w", s.Text, err)
+		}
+	}
+	return nil
 }
 
 // verify observes the port again: a kernel that said yes may have done less, and another program may have undone it.
@@ -182,6 +221,7 @@ func (e *Engine) finish(n *nic, f Facts, d Decision, run Run, asked int) {
 	e.report(n, f, d, run)
 	if d.State == Failed {
 		e.writeFailure(n.key, f, d.Reason)
+		n.touch("hotplug-error") // the store's event may come after the next run
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -31,6 +31,7 @@ type Memory struct {
 	NetdevSince  time.Time // since when the netdev is awaited
 	BridgeSince  time.Time // since when the bridge is awaited
 	OfflineAsked bool      // the toolstack ran `vif-plug offline`
+	Clamped      int       // ifindex of a netdev that refused an MTU above Ethernet's; 0: none did
 }
 
 // Decision is what to do about a NIC.
@@ -61,14 +62,14 @@ func Decide(f Facts, m Memory, now time.Time, p Policy) Decision {
 	case f.Node.draining():
 		return decideDraining(f, d)
 	case f.Node.leftTo(p.LeaveScripts):
-		d.State, d.Reason = Seen, because(CodeOtherScript, "left to its own script %s", f.Node.scriptName())
+		d.State, d.Reason = Seen, because(CodeOtherScript, "left to its own script %s", printable(f.Node.scriptName(), 64))
 		d.Final = true
 		return d
 	case f.NodeProblem != nil:
 		return d.fail(because(CodeNodeInvalid, "%v", f.NodeProblem))
 	}
 	if strings.HasPrefix(f.Node.scriptName(), "vif-bridge") {
-		d.Notes = append(d.Notes, "the toolstack also runs "+f.Node.Script+" for this NIC: say script=vif-plug instead")
+		d.Notes = append(d.Notes, "the toolstack also runs "+printable(f.Node.Script, 200)+" for this NIC: say script=vif-plug instead")
 	}
 	if f.Link == nil {
 		return decideNetdevMissing(f, d, now, p)
@@ -177,13 +178,13 @@ func decideBridgeMissing(f Facts, d Decision, now time.Time, p Policy) Decision 
 func decidePlug(f Facts, d Decision) Decision {
 	steps, mtu, notes := portSteps(f, d.Memory)
 	d.Notes = append(d.Notes, notes...)
-	d.Memory.Ifindex, d.Memory.MTU = f.Link.Index, mtu
 	if len(steps) > 0 {
 		steps = append(steps, Step{Op: OpVerify, Text: verifyText})
 	}
-	if f.Node.Status != statusConnected || (len(steps) > 0 && f.Link.Master != f.Bridge.Index) {
+	if f.Node.Status != statusConnected || (len(steps) > 0 && f.Link.Master != f.Bridge.Index) || mtu != f.Link.MTU && mtu != d.Memory.MTU {
 		steps = append(steps, Step{Op: OpConnect, Text: "tell the guest its MTU, write hotplug-status = connected"})
 	}
+	d.Memory.Ifindex, d.Memory.MTU = f.Link.Index, mtu
 	d.State, d.Steps = Plugged, append(steps, tidySteps(f)...)
 	return d
 }
@@ -260,14 +261,22 @@ func portAlias(f Facts) string {
 // wantedMTU is the node's MTU, or at plugging the bridge's. A port that stands keeps its own where the node names none, since a bridge's MTU
 // follows its smallest port; and a guest without scatter-gather holds its netdev at 1500, which is not fought (linux: xen-netback clamps at connect).
 func wantedMTU(f Facts, m Memory) (mtu int, note string) {
+	mtu, note = askedMTU(f, m)
+	if m.Clamped == f.Link.Index && mtu > ethernetMTU && mtu != f.Link.MTU {
+		return ethernetMTU, clampNote(mtu)
+	}
+	return mtu, note
+}
+
+func askedMTU(f Facts, m Memory) (mtu int, note string) {
 	n, l := f.Node, f.Link
 	standing := l.Master == f.Bridge.Index && n.Status == statusConnected
 	switch {
-	case n.MTU != 0 && standing && n.State == StateConnected && l.MTU == 1500 && n.MTU > 1500:
-		return l.MTU, fmt.Sprintf("the guest takes no scatter-gather, so netback holds the MTU at 1500 instead of %d", n.MTU)
+	case n.MTU != 0 && standing && n.State == StateConnected && l.MTU == ethernetMTU && n.MTU > ethernetMTU:
+		return l.MTU, clampNote(n.MTU)
 	case n.MTU != 0:
 		return n.MTU, ""
-	case standing && m.Ifindex == l.Index && m.MTU != 0 && !(n.State == StateConnected && l.MTU == 1500):
+	case standing && m.Ifindex == l.Index && m.MTU != 0 && !(n.State == StateConnected && l.MTU == ethernetMTU):
 		return m.MTU, ""
 	case standing:
 		return l.MTU, ""
@@ -277,6 +286,13 @@ func wantedMTU(f Facts, m Memory) (mtu int, note string) {
 		return l.MaxMTU, fmt.Sprintf("the bridge's MTU %d does not fit the device, which takes at most %d", mtu, l.MaxMTU)
 	}
 	return mtu, ""
+}
+
+// ethernetMTU is where netback holds a guest without scatter-gather.
+const ethernetMTU = 1500
+
+func clampNote(want int) string {
+	return fmt.Sprintf("the guest takes no scatter-gather, so netback holds the MTU at %d instead of %d", ethernetMTU, want)
 }
 
 func ptr[T any](v T) *T { return &v }

@@ -166,7 +166,7 @@ mark it`},
 			"33 the clamp is not fought", with(settled(), func(f *Facts) { f.Node.MTU = 9000 }), adopted,
 			"plugged\nnote: the guest takes no scatter-gather, so netback holds the MTU at 1500 instead of 9000",
 		},
-		{"33 MTU drift", with(settled(), func(f *Facts) { f.Node.MTU, f.Link.MTU = 9000, 1400 }), adopted, `plugged
+		{"33 MTU drift", with(settled(), func(f *Facts) { f.Node.MTU, f.Link.MTU = 9000, 1400 }), Memory{State: Plugged, Ifindex: 10, MTU: 9000}, `plugged
 MTU 9000 (was 1400)
 read the port back`},
 		{"33 the bridge follows its smallest port, the others do not", with(settled(), func(f *Facts) { f.Bridge.MTU = 1280 }), adopted, "plugged"},

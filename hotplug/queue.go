@@ -29,6 +29,7 @@ type entry struct {
 	running bool // a worker has it
 	queued  bool // it stands in ready, or a timer will put it there
 	dirty   bool // marked while running
+	forget  bool // drop the entry when it has run
 	timer   *time.Timer
 	window  time.Time // start of the current rate window
 	runs    int       // runs within it
@@ -72,6 +73,7 @@ func (q *Queue[K]) add(k K, now bool) {
 		e = &entry{}
 		q.entries[k] = e
 	}
+	e.forget = false
 	if now {
 		e.quiet = time.Time{}
 	}
@@ -144,8 +146,11 @@ func (q *Queue[K]) runWorker() {
 		q.run(q.ctx, k)
 		q.mu.Lock()
 		e.running = false
-		if e.dirty && !q.closed {
+		switch {
+		case e.dirty && !q.closed:
 			q.enqueue(k, e)
+		case e.forget:
+			delete(q.entries, k)
 		}
 	}
 	if len(q.ready) == 0 {
@@ -170,11 +175,15 @@ func (q *Queue[K]) Settle(ctx context.Context) {
 	}
 }
 
-// Forget drops what the queue remembers of a key that nobody will mark again soon. A queued or running key stays.
+// Forget drops what the queue remembers of a key that nobody will mark again soon: of a running key when it has run. A key that is marked stays.
 func (q *Queue[K]) Forget(k K) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if e := q.entries[k]; e != nil && !e.running && !e.queued {
+	switch e := q.entries[k]; {
+	case e == nil || e.queued || e.dirty:
+	case e.running:
+		e.forget = true
+	default:
 		delete(q.entries, k)
 	}
 }

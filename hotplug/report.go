@@ -40,7 +40,7 @@ func (e *Engine) report(n *nic, f Facts, d Decision, run Run) {
 func transitions(before State, d Decision, wasLost, lost bool, oldReason *Reason, run Run, was, f Facts) []Event {
 	ev := Event{Domain: f.Domain, VIF: f.Key.VIF(), Reason: d.Reason}
 	if f.Node != nil {
-		ev.Bridge = f.Node.Bridge
+		ev.Bridge = printable(f.Node.Bridge, 64)
 	}
 	if f.Link != nil {
 		ev.Netdev = string(f.Link.Name)

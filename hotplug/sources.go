@@ -50,18 +50,44 @@ func (e *Engine) runOne(run func()) {
 }
 
 // eventKey reduces a path below the vif directory to what its event can mean, so that pending events are bounded by the NICs: feature flags
-// and the like mean nothing.
+// and the like mean nothing. It also marks what must be read anew: it is called before any reply that the store sent after the event is seen,
+// so a run that has read a value from before the event finds out.
 func (e *Engine) eventKey(path string) (string, bool) {
-	_, leaf, depth := e.paths.split(path)
+	k, leaf, depth := e.paths.split(path)
 	switch {
-	case depth < 0:
+	case depth < 0 || depth == 3 && !decisive[leaf]:
 		return "", false
 	case depth < 2:
-		return path, true
-	case depth == 3 && !decisive[leaf]:
-		return "", false
+		e.touchAll(k.Front, depth == 0)
+	default:
+		e.touch(k, leaf)
 	}
 	return path, true
+}
+
+// touch marks a value of a known NIC. One that gets known later is read from the start.
+func (e *Engine) touch(k Key, leaf string) {
+	e.mu.Lock()
+	n := e.nics[k]
+	e.mu.Unlock()
+	if n != nil {
+		n.touch(leaf)
+	}
+}
+
+// touchAll marks every value of a domain's NICs, or of all.
+func (e *Engine) touchAll(front xenstore.DomID, all bool) {
+	e.mu.Lock()
+	var known []*nic
+	for k, n := range e.nics {
+		if all || k.Front == front {
+			known = append(known, n)
+		}
+	}
+	e.mu.Unlock()
+	for _, n := range known {
+		n.touch("")
+	}
 }
 
 // decisive are the nodes whose change makes a look worth while: those that observe reads, and the like of them.
@@ -83,7 +109,7 @@ func (e *Engine) runStore() {
 		case <-e.watch.Ready():
 		}
 		for _, ev := range e.watch.Take() {
-			k, leaf, depth := e.paths.split(ev.Path)
+			k, _, depth := e.paths.split(ev.Path)
 			switch {
 			case ev.Resync || depth == 0:
 				e.Resync(e.ctx)
@@ -94,7 +120,6 @@ func (e *Engine) runStore() {
 			case depth == 1:
 				e.resyncDomain(e.ctx, k.Front)
 			case depth >= 2:
-				e.nic(k).touch(leaf)
 				e.queue.Add(k)
 				if first && e.cfg.Only != nil {
 					first = false

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -16,28 +17,50 @@ import (
 // the xenbus states as they do (linux: drivers/net/xen-netback/xenbus.c). It works in the network namespace of the process.
 type Netback struct {
 	store  *xenstore.Client
+	opt    NetbackOptions
+	root   string
 	watch  *xenstore.Watch
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 	// Err tells of what went wrong, at most once.
 	Err chan error
 
-	devices map[string]bool // backend directories whose netdev exists; only the run goroutine touches it
+	mu      sync.Mutex      // guards devices
+	devices map[string]bool // backend directories whose netdev exists
 }
 
-const vifRoot = "/local/domain/0/backend/vif"
+// NetbackOptions are whose netback it is and what it is like. The zero value is dom0's, as Linux has it since 5.6.
+type NetbackOptions struct {
+	Backend     xenstore.DomID // whose backends
+	NetdevFirst bool           // as before Linux 5.6: state 2 comes after the netdev
+	Kernel      *Kernel        // gives the netdevs their parent device; nil: they have none
+}
 
 // StartNetback begins to play. store is its own connection.
 func StartNetback(ctx context.Context, store *xenstore.Client) (*Netback, error) {
-	w, err := store.Watch(ctx, vifRoot, xenstore.WatchOptions{Key: deviceDir})
-	if err != nil {
-		return nil, err
+	return StartNetbackAs(ctx, store, NetbackOptions{})
+}
+
+// StartNetbackAs is StartNetback with options.
+func StartNetbackAs(ctx context.Context, store *xenstore.Client, o NetbackOptions) (*Netback, error) {
+	if o.Kernel == nil {
+		o.Kernel = &Kernel{} // nobody asks it
 	}
 	run, cancel := context.WithCancel(context.Background())
-	n := &Netback{store: store, watch: w, cancel: cancel, Err: make(chan error, 1), devices: map[string]bool{}}
+	n := &Netback{store: store, opt: o, root: vifRoot(o.Backend), cancel: cancel, Err: make(chan error, 1), devices: map[string]bool{}}
+	w, err := store.Watch(ctx, n.root, xenstore.WatchOptions{Key: n.deviceDir})
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	n.watch = w
 	n.done.Add(1)
 	go n.runNetback(run)
 	return n, nil
+}
+
+func vifRoot(backend xenstore.DomID) string {
+	return fmt.Sprintf("/local/domain/%d/backend/vif", backend)
 }
 
 // Close ends the play. Devices stay.
@@ -47,10 +70,10 @@ func (n *Netback) Close() {
 }
 
 // deviceDir reduces an event to the device whose it is.
-func deviceDir(path string) (string, bool) {
-	rest, ok := strings.CutPrefix(path, vifRoot+"/")
+func (n *Netback) deviceDir(path string) (string, bool) {
+	rest, ok := strings.CutPrefix(path, n.root+"/")
 	if !ok {
-		return path, path == vifRoot
+		return path, path == n.root
 	}
 	parts := strings.SplitN(rest, "/", 3)
 	if len(parts) < 2 {
@@ -59,7 +82,7 @@ func deviceDir(path string) (string, bool) {
 	if len(parts) == 3 && parts[2] != "state" && parts[2] != "online" && parts[2] != "hotplug-status" {
 		return "", false
 	}
-	return vifRoot + "/" + parts[0] + "/" + parts[1], true
+	return n.root + "/" + parts[0] + "/" + parts[1], true
 }
 
 func (n *Netback) runNetback(ctx context.Context) {
@@ -71,7 +94,7 @@ func (n *Netback) runNetback(ctx context.Context) {
 		case <-n.watch.Ready():
 		}
 		for _, ev := range n.watch.Take() {
-			dir, _ := deviceDir(ev.Path)
+			dir, _ := n.deviceDir(ev.Path)
 			if err := n.look(ctx, dir); err != nil && ctx.Err() == nil {
 				select {
 				case n.Err <- err:
@@ -84,7 +107,7 @@ func (n *Netback) runNetback(ctx context.Context) {
 
 // look does what netback and the guest would do next about a device.
 func (n *Netback) look(ctx context.Context, dir string) error {
-	front, dev, ok := numbers(dir)
+	front, dev, ok := n.numbers(dir)
 	if !ok {
 		return n.vanished(dir)
 	}
@@ -113,14 +136,37 @@ func (n *Netback) probe(ctx context.Context, dir string, front, dev int) error {
 			return err
 		}
 	}
-	if err := n.setState(ctx, dir, "2"); err != nil {
-		return err
+	steps := []func() error{func() error { return n.setState(ctx, dir, "2") }, func() error { return n.makeNetdev(dir, front, dev) }}
+	if n.opt.NetdevFirst {
+		slices.Reverse(steps)
 	}
-	if err := bridgetest.MakeVeth(VIF(front, dev), GuestEnd(front, dev)); err != nil {
-		return err
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return err
+		}
 	}
+	return nil
+}
+
+func (n *Netback) makeNetdev(dir string, front, dev int) error {
+	n.mu.Lock()
 	n.devices[dir] = true
+	n.mu.Unlock()
+	if err := n.opt.Kernel.Make(VIF(front, dev), front, dev); err != nil {
+		return err
+	}
 	return bridgetest.SetUp(GuestEnd(front, dev))
+}
+
+// Unbind plays `echo vif-FRONT-DEV > unbind` in sysfs: hotplug-status and the netdev go, the other nodes stay as they are.
+func (n *Netback) Unbind(ctx context.Context, front, dev int) error {
+	err := n.store.Remove(ctx, fmt.Sprintf("%s/%d/%d/hotplug-status", n.root, front, dev))
+	return errors.Join(err, bridgetest.Delete(GuestEnd(front, dev)))
+}
+
+// Bind plays the driver being bound again: state 2, and a netdev with another index.
+func (n *Netback) Bind(ctx context.Context, front, dev int) error {
+	return n.probe(ctx, fmt.Sprintf("%s/%d/%d", n.root, front, dev), front, dev)
 }
 
 // connect is the guest's netfront going to 4, and netback following now that hotplug-status says connected.
@@ -147,6 +193,8 @@ func (n *Netback) remove(ctx context.Context, dir string, front, dev int) error 
 
 // vanished takes away the netdev of a device, or of all devices below a directory.
 func (n *Netback) vanished(dir string) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	var errs []error
 	for d := range n.devices {
 		if d != dir && !strings.HasPrefix(d, dir+"/") {
@@ -156,7 +204,7 @@ func (n *Netback) vanished(dir string) error {
 			continue
 		}
 		delete(n.devices, d)
-		front, dev, _ := numbers(d)
+		front, dev, _ := n.numbers(d)
 		errs = append(errs, bridgetest.Delete(GuestEnd(front, dev)))
 	}
 	return errors.Join(errs...)
@@ -179,8 +227,8 @@ func (n *Netback) setState(ctx context.Context, dir, state string) error {
 func isGone(err error) bool { return errors.Is(err, xenstore.ENOENT) }
 
 // numbers reads the domid and device id of a backend directory.
-func numbers(dir string) (front, dev int, ok bool) {
-	a, b, found := strings.Cut(strings.TrimPrefix(dir, vifRoot+"/"), "/")
+func (n *Netback) numbers(dir string) (front, dev int, ok bool) {
+	a, b, found := strings.Cut(strings.TrimPrefix(dir, n.root+"/"), "/")
 	front, err1 := strconv.Atoi(a)
 	dev, err2 := strconv.Atoi(b)
 	return front, dev, found && err1 == nil && err2 == nil

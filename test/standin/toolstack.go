@@ -10,7 +10,8 @@ import (
 
 // Toolstack creates and destroys domains and NICs in the store as libxl does (xen: tools/libs/light/libxl_device.c, libxl_nic.c).
 type Toolstack struct {
-	Store *xenstore.Client
+	Store   *xenstore.Client
+	Backend xenstore.DomID // whose backends the NICs get: dom0's, or a driver domain's
 }
 
 // NIC is one vif line of a guest's configuration.
@@ -20,8 +21,9 @@ type NIC struct {
 	State                              string // of the backend; "": 1, as libxl leaves it to netback
 }
 
-func backendDir(id xenstore.DomID, dev int) string {
-	return fmt.Sprintf("/local/domain/0/backend/vif/%d/%d", id, dev)
+// BackendDir is where a NIC's backend nodes are.
+func (t *Toolstack) BackendDir(id xenstore.DomID, dev int) string {
+	return fmt.Sprintf("%s/%d/%d", vifRoot(t.Backend), id, dev)
 }
 
 func frontendDir(id xenstore.DomID, dev int) string {
@@ -36,18 +38,18 @@ func libxlDir(id xenstore.DomID, dev int) string {
 func (t *Toolstack) CreateDomain(ctx context.Context, id xenstore.DomID, name, uuid string) error {
 	dom := fmt.Sprintf("/local/domain/%d", id)
 	err := t.Store.Transaction(ctx, func(tx *xenstore.Tx) error {
-		_, err := tx.Pipeline(ctx,
-			xenstore.WriteOp(dom+"/vm", "/vm/"+uuid), xenstore.WriteOp(dom+"/name", name), xenstore.WriteOp(dom+"/domid", fmt.Sprint(id)),
-			xenstore.WriteOp("/vm/"+uuid+"/name", name), xenstore.WriteOp("/vm/"+uuid+"/uuid", uuid),
-			xenstore.MkdirOp(dom+"/device/vif"))
+		// The guest owns its device directory, and may not write its own name.
+		err := protect(ctx, tx, map[string][]wire.Perm{dom: perms(0, id)})
+		if err == nil {
+			err = protect(ctx, tx, map[string][]wire.Perm{dom + "/device": perms(id, 0)})
+		}
 		if err != nil {
 			return err
 		}
-		// The guest owns its device directory, and may not write its own name.
-		if err := tx.SetPerms(ctx, dom, perms(0, id)); err != nil {
-			return err
-		}
-		return tx.SetPerms(ctx, dom+"/device", perms(id, 0))
+		return all(tx.Pipeline(ctx,
+			xenstore.WriteOp(dom+"/vm", "/vm/"+uuid), xenstore.WriteOp(dom+"/name", name), xenstore.WriteOp(dom+"/domid", fmt.Sprint(id)),
+			xenstore.WriteOp("/vm/"+uuid+"/name", name), xenstore.WriteOp("/vm/"+uuid+"/uuid", uuid),
+			xenstore.MkdirOp(dom+"/device/vif")))
 	})
 	if err != nil {
 		return fmt.Errorf("standin: create domain %d: %w", id, err)
@@ -80,30 +82,45 @@ func (t *Toolstack) AttachIn(ctx context.Context, tx *xenstore.Tx, ids []xenstor
 }
 
 func (t *Toolstack) write(ctx context.Context, tx *xenstore.Tx, id xenstore.DomID, dev int, n NIC) error {
-	b, f, l := backendDir(id, dev), frontendDir(id, dev), libxlDir(id, dev)
+	b, f, l := t.BackendDir(id, dev), frontendDir(id, dev), libxlDir(id, dev)
 	ops := []xenstore.Op{xenstore.WriteOp(l+"/frontend", f), xenstore.WriteOp(l+"/backend", b)}
 	for _, kv := range backendValues(f, id, dev, n) {
 		ops = append(ops, xenstore.WriteOp(b+"/"+kv[0], kv[1]))
 	}
-	for _, kv := range [][2]string{{"backend", b}, {"backend-id", "0"}, {"state", "1"}, {"handle", fmt.Sprint(dev)}, {"mac", n.MAC}} {
+	for _, kv := range [][2]string{{"backend", b}, {"backend-id", fmt.Sprint(t.Backend)}, {"state", "1"}, {"handle", fmt.Sprint(dev)}, {"mac", n.MAC}} {
 		ops = append(ops, xenstore.WriteOp(f+"/"+kv[0], kv[1]))
 	}
 	if n.MTU != 0 {
 		ops = append(ops, xenstore.WriteOp(f+"/mtu", fmt.Sprint(n.MTU)))
 	}
-	res, err := tx.Pipeline(ctx, ops...)
-	if err != nil {
+	// What is written below a directory inherits its rights.
+	if err := protect(ctx, tx, map[string][]wire.Perm{b: perms(t.Backend, id), f: perms(id, t.Backend)}); err != nil {
 		return err
 	}
-	for _, r := range res {
-		if r.Err != nil {
-			return r.Err
+	return all(tx.Pipeline(ctx, ops...))
+}
+
+// protect makes directories with their rights.
+func protect(ctx context.Context, tx *xenstore.Tx, dirs map[string][]wire.Perm) error {
+	for dir, p := range dirs {
+		if err := tx.Mkdir(ctx, dir); err != nil {
+			return err
+		}
+		if err := tx.SetPerms(ctx, dir, p); err != nil {
+			return err
 		}
 	}
-	if err := tx.SetPerms(ctx, b, perms(0, id)); err != nil {
-		return err
+	return nil
+}
+
+// all is the first error of a pipeline.
+func all(res []xenstore.Result, err error) error {
+	for _, r := range res {
+		if err == nil {
+			err = r.Err
+		}
 	}
-	return tx.SetPerms(ctx, f, perms(id, 0))
+	return err
 }
 
 func backendValues(f string, id xenstore.DomID, dev int, n NIC) [][2]string {
@@ -141,7 +158,7 @@ func backendValues(f string, id xenstore.DomID, dev int, n NIC) [][2]string {
 
 // Detach asks for a NIC's removal: online = 0, state = 5. Netback and the guest then close.
 func (t *Toolstack) Detach(ctx context.Context, id xenstore.DomID, dev int) error {
-	b := backendDir(id, dev)
+	b := t.BackendDir(id, dev)
 	return t.Store.Transaction(ctx, func(tx *xenstore.Tx) error {
 		if _, err := tx.Read(ctx, b+"/state"); err != nil {
 			return err
@@ -156,14 +173,14 @@ func (t *Toolstack) Detach(ctx context.Context, id xenstore.DomID, dev int) erro
 // Erase removes a NIC's nodes, the last act of a removal.
 func (t *Toolstack) Erase(ctx context.Context, id xenstore.DomID, dev int) error {
 	return t.Store.Transaction(ctx, func(tx *xenstore.Tx) error {
-		_, err := tx.Pipeline(ctx, xenstore.RemoveOp(frontendDir(id, dev)), xenstore.RemoveOp(backendDir(id, dev)), xenstore.RemoveOp(libxlDir(id, dev)))
+		_, err := tx.Pipeline(ctx, xenstore.RemoveOp(frontendDir(id, dev)), xenstore.RemoveOp(t.BackendDir(id, dev)), xenstore.RemoveOp(libxlDir(id, dev)))
 		return err
 	})
 }
 
 // DestroyDomain removes a domain's nodes, its empty backend directory too, and releases it.
 func (t *Toolstack) DestroyDomain(ctx context.Context, id xenstore.DomID, uuid string) error {
-	for _, path := range []string{fmt.Sprintf("/local/domain/0/backend/vif/%d", id), fmt.Sprintf("/local/domain/%d", id), "/vm/" + uuid, fmt.Sprintf("/libxl/%d", id)} {
+	for _, path := range []string{fmt.Sprintf("%s/%d", vifRoot(t.Backend), id), fmt.Sprintf("/local/domain/%d", id), "/vm/" + uuid, fmt.Sprintf("/libxl/%d", id)} {
 		if err := t.Store.Remove(ctx, path); err != nil && !isGone(err) {
 			return err
 		}
