@@ -17,7 +17,7 @@ type Options struct {
 	// NoReconnect ends the client with its connection: for tools that do one thing.
 	NoReconnect bool
 	// OnState is called when the connection is lost (false and why), and when it is back with all its watches (true): in turn, never at
-	// once. It must not call the client.
+	// once. It must not call the client. Without it, this is logged.
 	OnState func(connected bool, why error)
 }
 

@@ -119,13 +119,13 @@ func (c *Client) tell(conn *conn, connected bool, why error) {
 		return
 	}
 	c.connected = connected
-	if connected {
+	switch {
+	case c.opt.OnState != nil:
+		c.opt.OnState(connected, why) // who is told says it in his own words
+	case connected:
 		c.log.Info("xenstore connection is back", "transport", conn.name)
-	} else {
+	default:
 		c.log.Warn("xenstore connection lost", "transport", conn.name, "err", why)
-	}
-	if c.opt.OnState != nil {
-		c.opt.OnState(connected, why)
 	}
 }
 

@@ -3,6 +3,8 @@ package xenstore
 import (
 	"context"
 	"fmt"
+	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -219,7 +221,7 @@ func TestClose(t *testing.T) {
 	assert.ErrorIs(t, err, ErrClosed)
 	assert.NoError(t, w.Close(t.Context()))
 	_, err = f.read()
-	assert.Error(t, err, "the connection was closed")
+	assert.ErrorIs(t, err, io.EOF, "the connection was closed")
 }
 
 // Close has to catch a connection that is made at that moment. goleak finds what it leaves.
@@ -234,7 +236,7 @@ func TestCloseDuringReconnect(t *testing.T) {
 			<-made
 			require.NoError(t, c.Close())
 			_, err := w.next().read()
-			assert.Error(t, err, "it was closed too")
+			assert.ErrorIs(t, err, io.EOF, "it was closed too")
 		})
 	}
 }
@@ -251,6 +253,37 @@ func TestNoReconnect(t *testing.T) {
 	assert.ErrorIs(t, err, ErrDisconnected)
 	assert.Len(t, w.attempt, 1)
 	assert.NoError(t, c.Close())
+}
+
+func TestLogOfWhoIsNotTold(t *testing.T) {
+	var log lockedBuffer
+	w := newFakes(t)
+	c, f := w.open(&Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	watched, _ := watch(t, c, f, "/w", WatchOptions{})
+	require.NoError(t, f.conn.Close())
+	again := w.next()
+	again.deny(again.expect(wire.Watch, "/w\x00v2\x00"), EINVAL)
+	take(t, watched)
+	eventually(t, "it is logged", func() bool { return strings.Contains(log.String(), "xenstore connection is back") })
+	assert.Contains(t, log.String(), `level=WARN msg="xenstore connection lost" transport=fake err="not connected: EOF"`)
+	assert.Contains(t, log.String(), `level=ERROR msg="cannot renew a watch" path=/w`)
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 func TestOpenFailsAtOnce(t *testing.T) {

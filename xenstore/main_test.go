@@ -165,7 +165,7 @@ func (f *fake) silent(c *Client) {
 	f.t.Helper()
 	go runClose(c)
 	r, err := f.read()
-	require.Error(f.t, err, "an unexpected %v %q", r.Type, r.payload)
+	require.ErrorIs(f.t, err, io.EOF, "an unexpected %v %q", r.Type, r.payload)
 }
 
 func runClose(c *Client) { _ = c.Close() }

@@ -61,6 +61,22 @@ func TestOverflowTellsEveryWatchOfTheQueue(t *testing.T) {
 	assert.Equal(t, []Event{{Path: "/a/9"}}, q.take(), "single events are told again")
 }
 
+// Once a look at everything is due, single events below add nothing.
+func TestOverflowSaysAllUntilItIsTaken(t *testing.T) {
+	q := WatchOptions{Max: 3}.queue()
+	for i := range 10 {
+		q.push(fmt.Sprintf("/a/%d", i), "/a")
+	}
+	assert.Equal(t, []Event{{"/a", true}}, q.take())
+	many := WatchOptions{}.queue()
+	for i := range 5000 {
+		many.push(fmt.Sprintf("/a/%d", i), "/a")
+	}
+	assert.Len(t, many.take(), 5000)
+	many.push("/a/1", "/a")
+	assert.Equal(t, []Event{{Path: "/a/1"}}, many.take(), "a long queue starts afresh too")
+}
+
 // Whatever comes, and whenever it is taken: an event is told, or a resync of its watch is, once each, and what waits is bounded.
 func TestQueueLosesNothingAndStaysBounded(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
