@@ -73,8 +73,10 @@ Usage:
   vif-plug add|remove type_if=tap         accepted, nothing to do yet
 
 You need not run it by hand: say script=vif-plug in a guest's vif line, or vif.default.script="vif-plug" in xl.conf.
-By hand, for the NIC vif5.0:
-  XENBUS_PATH=backend/vif/5/0 vif=vif5.0 vif-plug online type_if=vif
+
+Examples:
+  vif = [ 'bridge=xenbr0,script=vif-plug' ]                             # in a guest's configuration
+  XENBUS_PATH=backend/vif/5/0 vif=vif5.0 vif-plug online type_if=vif    # by hand, for the NIC vif5.0
 
 Environment:
   XENBUS_PATH      backend/vif/DOMID/DEVID, set by libxl and udev

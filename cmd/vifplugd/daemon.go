@@ -87,6 +87,7 @@ func start(ctx context.Context, opt options, log *slog.Logger) (_ *daemon, err e
 	if err != nil {
 		return nil, err
 	}
+	d.closers = append(d.closers, listener) // the server closes it; this is for a start that fails
 	target, err := d.embedded()
 	if err != nil {
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"vifplug/hotplug"
@@ -44,7 +45,8 @@ func (o once) run(ctx context.Context, opt options) int {
 	defer cancel()
 	store, err := xenstore.Open(ctx, opt.xenstore, nil)
 	if err != nil {
-		return complain(fmt.Errorf("vifplugd is not running and xenstore is not reachable: %w. Start xenstored, then vifplugd", err))
+		why := strings.ReplaceAll(err.Error(), "\n", "; ") // one for each way that was tried
+		return complain(fmt.Errorf("vifplugd is not running and xenstore is not reachable: %s. Start xenstored, then vifplugd", why))
 	}
 	defer store.Close() //nolint:errcheck // the outcome is known
 	if o.command == "error" {

@@ -18,23 +18,27 @@ import (
 // dialAs connects as another user: the kernel notes the credentials of the thread that connects.
 func dialAs(socket string, uid, gid int, groups ...int) func(context.Context, string, string) (net.Conn, error) {
 	return func(context.Context, string, string) (net.Conn, error) {
-		type result struct {
-			conn net.Conn
-			err  error
-		}
-		got := make(chan result)
-		go func() {
-			runtime.LockOSThread() // never unlocked: the thread ends with what it has become
-			if err := become(uid, gid, groups); err != nil {
-				got <- result{nil, err}
-				return
-			}
-			c, err := net.Dial("unix", socket)
-			got <- result{c, err}
-		}()
-		r := <-got
-		return r.conn, r.err
+		got := make(chan dialed)
+		go runDial(socket, uid, gid, groups, got)
+		d := <-got
+		return d.conn, d.err
 	}
+}
+
+type dialed struct {
+	conn net.Conn
+	err  error
+}
+
+// runDial never unlocks its thread, which ends with what it has become.
+func runDial(socket string, uid, gid int, groups []int, got chan<- dialed) {
+	runtime.LockOSThread()
+	if err := become(uid, gid, groups); err != nil {
+		got <- dialed{nil, err}
+		return
+	}
+	c, err := net.Dial("unix", socket)
+	got <- dialed{c, err}
 }
 
 // become changes this thread alone, by the system calls themselves: Go's and libc's functions change all threads.

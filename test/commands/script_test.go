@@ -1,0 +1,107 @@
+package commands
+
+import (
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"vifplug/bridge/bridgetest"
+	"vifplug/hotplug"
+)
+
+// TestScripts runs testdata/script: the programs as one types them. Besides testscript's own commands there are those of this file.
+func TestScripts(t *testing.T) {
+	needRoot(t)
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script", RequireExplicitExec: true, RequireUniqueNames: true,
+		Setup: func(e *testscript.Env) error {
+			h := &host{dir: e.WorkDir}
+			e.Vars = append(e.Vars, h.env()...)
+			e.Values[hostKey{}] = h
+			e.Defer(h.close)
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"host": cmdHost, "bridge": cmdBridge, "guest": cmdGuest, "daemon": cmdDaemon, "state": cmdState, "node": cmdNode, "link": cmdLink,
+			"exits": cmdExits,
+		},
+	})
+}
+
+func hostOf(ts *testscript.TestScript) *host { return ts.Value(hostKey{}).(*host) }
+
+type hostKey struct{}
+
+// host: start a store and netback.
+func cmdHost(ts *testscript.TestScript, _ bool, _ []string) {
+	ts.Check(hostOf(ts).play())
+}
+
+// bridge NAME | bridge -del NAME
+func cmdBridge(ts *testscript.TestScript, _ bool, args []string) {
+	if args[0] == "-del" {
+		ts.Check(bridgetest.Delete(args[1]))
+		return
+	}
+	ts.Check(hostOf(ts).bridge(args[0]))
+}
+
+// guest ID NAME BRIDGE...: a domain with a NIC on each.
+func cmdGuest(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(hostOf(ts).guest(number(ts, args[0]), args[1], args[2:]...))
+}
+
+// daemon [FLAG...] | daemon -term|-kill|-hup
+func cmdDaemon(ts *testscript.TestScript, _ bool, args []string) {
+	h := hostOf(ts)
+	switch strings.Join(args, " ") {
+	case "-term":
+		state, err := h.stop(syscall.SIGTERM)
+		ts.Check(err)
+		if !state.Success() {
+			ts.Fatalf("vifplugd ended with %v\n%s", state, ts.ReadFile("log"))
+		}
+	case "-kill":
+		_, err := h.stop(syscall.SIGKILL)
+		ts.Check(err)
+	case "-hup":
+		ts.Check(h.daemon.Process.Signal(syscall.SIGHUP))
+	default:
+		ts.Check(h.start(args...))
+	}
+}
+
+// state VIF STATE [CODE]: wait until it is so.
+func cmdState(ts *testscript.TestScript, _ bool, args []string) {
+	var want hotplug.State
+	ts.Check(want.UnmarshalText([]byte(args[1])))
+	ts.Check(hostOf(ts).state(args[0], want, hotplug.Code(strings.Join(args[2:], ""))))
+}
+
+// node ID DEV KEY VALUE: wait until the backend node says so.
+func cmdNode(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(hostOf(ts).node(number(ts, args[0]), number(ts, args[1]), args[2], args[3]))
+}
+
+// link NAME TEXT: wait until the kernel says so.
+func cmdLink(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(hostOf(ts).link(args[0], args[1]))
+}
+
+// exits CODE PROGRAM ARG...
+func cmdExits(ts *testscript.TestScript, _ bool, args []string) {
+	got, err := code(ts.Exec(args[1], args[2:]...))
+	ts.Check(err)
+	if want := number(ts, args[0]); got != want {
+		ts.Fatalf("exit code %d, not %d", got, want)
+	}
+}
+
+func number(ts *testscript.TestScript, s string) int {
+	n, err := strconv.Atoi(s)
+	ts.Check(err)
+	return n
+}
