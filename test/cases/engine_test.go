@@ -14,8 +14,6 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"vifplug/bridge"
@@ -157,8 +155,7 @@ func TestCase37AThousandNICs(t *testing.T) {
 		for i := range ids {
 			ids[i] = next
 			next++
-			v := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: standin.VIF(int(ids[i]), 0), Group: group}, PeerName: standin.GuestEnd(int(ids[i]), 0)}
-			require.NoError(t, netlink.LinkAdd(v))
+			require.NoError(t, bridgetest.MakeVethIn(group, standin.VIF(int(ids[i]), 0), standin.GuestEnd(int(ids[i]), 0)))
 		}
 		h.settle()
 		h.proxy.on(nil)
@@ -198,13 +195,7 @@ func TestCase37AThousandNICs(t *testing.T) {
 const group = 77
 
 func deleteGroup(t *testing.T) func() {
-	return func() {
-		req := nl.NewNetlinkRequest(unix.RTM_DELLINK, unix.NLM_F_ACK)
-		req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
-		req.AddData(nl.NewRtAttr(unix.IFLA_GROUP, nl.Uint32Attr(group)))
-		_, err := req.Execute(unix.NETLINK_ROUTE, 0)
-		assert.NoError(t, err)
-	}
+	return func() { assert.NoError(t, bridgetest.DeleteGroup(group)) }
 }
 
 // Somebody moves the netdev to another network namespace: that is told, nothing is made in its place, and a new netdev is plugged.
@@ -216,9 +207,7 @@ func TestCase41NetdevMovesAway(t *testing.T) {
 	h.domain(5, plain)
 	h.plugged(5, 0, "vif5.0", "xenbr0", 1500)
 	pid := holdNamespace(t)
-	l, err := netlink.LinkByName("vif5.0")
-	require.NoError(t, err)
-	require.NoError(t, netlink.LinkSetNsPid(l, pid))
+	require.NoError(t, bridgetest.MoveTo("vif5.0", pid))
 	h.event(hotplug.NICLost, "vif5.0")
 	h.failed(5, 0, hotplug.CodeNetdevMissing)
 	names, err := bridgetest.Names()

@@ -229,7 +229,7 @@ func (h *host) eventually(what func() error) {
 		if time.Now().After(deadline) {
 			require.NoError(h.t, err, h.state())
 		}
-		time.Sleep(2 * time.Millisecond)
+		time.Sleep(2 * time.Millisecond) // between two questions
 	}
 }
 

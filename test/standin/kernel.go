@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"sync"
 
-	"github.com/vishvananda/netlink"
-
 	"vifplug/bridge"
 	"vifplug/bridge/bridgetest"
 	"vifplug/hotplug"
@@ -25,14 +23,14 @@ func (k *Kernel) Make(name string, front, dev int) error {
 	if err := bridgetest.MakeVeth(name, GuestEnd(front, dev)); err != nil {
 		return err
 	}
-	l, err := netlink.LinkByName(name)
+	index, err := bridgetest.Index(name)
 	if err != nil {
-		return fmt.Errorf("standin: find %s: %w", name, err)
+		return err
 	}
 	if k.parents == nil {
 		k.parents = map[int]string{}
 	}
-	k.parents[l.Attrs().Index] = fmt.Sprintf("vif-%d-%d", front, dev)
+	k.parents[index] = fmt.Sprintf("vif-%d-%d", front, dev)
 	return nil
 }
 
