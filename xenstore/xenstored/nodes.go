@@ -143,6 +143,9 @@ func (s *store) remove(t tree, path string) error {
 	if err != nil {
 		return err
 	}
+	if up == nil {
+		return wire.EINVAL // a transaction met the directory before it was made, and the node after: it will not commit
+	}
 	if err := prune(t, path, false); err != nil {
 		return err
 	}

@@ -37,8 +37,11 @@ func New(o *Options) *Server {
 
 // Listen makes the socket, for root alone as the C daemon's, in place of one that nobody serves any more.
 func Listen(path string) (net.Listener, error) {
-	if c, err := net.Dial("unix", path); err == nil {
+	c, err := net.Dial("unix", path)
+	if err == nil {
 		_ = c.Close()
+	}
+	if err == nil || errors.Is(err, syscall.EAGAIN) { // EAGAIN: so many connect at the moment that it must be served
 		return nil, fmt.Errorf("xenstored: %s: a store is served there already. Say another path", path)
 	}
 	if fi, err := os.Lstat(path); err == nil && fi.Mode()&os.ModeSocket == 0 {
