@@ -245,9 +245,9 @@ func TestServiceManagerIsTold(t *testing.T) {
 	assert.Empty(t, n.next(time.Millisecond))
 }
 
-// silentSoon says whether messages stop for some time, after at most a few more.
+// silentSoon says whether messages stop for some time, once those that were waiting have been read.
 func (n notified) silentSoon(quiet time.Duration) bool {
-	for range 5 {
+	for end := time.Now().Add(5 * quiet); time.Now().Before(end); {
 		if n.next(quiet) == "" {
 			return true
 		}
