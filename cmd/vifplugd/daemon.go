@@ -41,7 +41,9 @@ type daemon struct {
 	online  atomic.Bool
 	began   time.Time
 	serve   chan error
-	tasks   sync.WaitGroup // the run… goroutines but the server's
+	hup     chan os.Signal
+	cancel  context.CancelFunc // ends the tasks
+	tasks   sync.WaitGroup     // the run… goroutines but the server's
 }
 
 func checkStore(target string) error {
@@ -72,7 +74,9 @@ func newLogger(level slog.Level) *slog.Logger {
 
 // start wires the rooms together. The control socket is taken first: whoever connects while the rest starts is answered when it has.
 func start(ctx context.Context, opt options, log *slog.Logger) (_ *daemon, err error) {
-	d := &daemon{opt: opt, log: log, began: time.Now(), serve: make(chan error, 1)}
+	d := &daemon{opt: opt, log: log, began: time.Now(), serve: make(chan error, 1), hup: make(chan os.Signal, 1)}
+	signal.Notify(d.hup, syscall.SIGHUP) // which would end a daemon that is starting
+	ctx, d.cancel = context.WithCancel(ctx)
 	defer func() {
 		if err != nil {
 			d.close()
@@ -258,6 +262,8 @@ func (d *daemon) ready(ctx context.Context, store *xenstore.Client) {
 	go d.runReady(ctx)
 	d.tasks.Add(1)
 	go d.runWatchdog(ctx)
+	d.tasks.Add(1)
+	go d.runReloads(ctx)
 	w, err := config.Watch(d.opt.config, d.log, d.reload)
 	if err != nil {
 		d.log.Warn("changes of the configuration need a SIGHUP", "err", err)
@@ -299,22 +305,28 @@ func (d *daemon) reload() {
 	d.log.Info("configuration read")
 }
 
+// runReloads reads the configuration again on SIGHUP. It may wait for the store, so it must not be in the way of a signal to end.
+func (d *daemon) runReloads(ctx context.Context) {
+	defer d.tasks.Done()
+	defer signal.Stop(d.hup)
+	for {
+		select {
+		case <-d.hup:
+			d.reload()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // wait serves until a signal or the control socket ends it.
 func (d *daemon) wait(ctx context.Context) int {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
 	code := 0
-	for going := true; going; {
-		select {
-		case <-hup:
-			d.reload()
-		case err := <-d.serve:
-			d.log.Error("the control socket ended", "err", err)
-			code, going = exitFailed, false
-		case <-ctx.Done():
-			going = false
-		}
+	select {
+	case err := <-d.serve:
+		d.log.Error("the control socket ended", "err", err)
+		code = exitFailed
+	case <-ctx.Done():
 	}
 	_ = systemd.Stopping()
 	d.log.Info("stopping; guests keep their networks")
@@ -324,6 +336,7 @@ func (d *daemon) wait(ctx context.Context) int {
 }
 
 func (d *daemon) close() {
+	d.cancel()
 	if d.server != nil {
 		_ = d.server.Close()
 	}

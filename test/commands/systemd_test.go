@@ -255,6 +255,29 @@ func (n notified) silentSoon(quiet time.Duration) bool {
 	return false
 }
 
+// A store that hangs holds up neither SIGHUP's reading nor, with it, the end.
+func TestStopsWhileTheStoreHangs(t *testing.T) {
+	h := hostFor(t)
+	require.NoError(t, h.start())
+	require.NoError(t, h.store.Process.Signal(syscall.SIGSTOP))
+	require.NoError(t, h.daemon.Process.Signal(syscall.SIGHUP))
+	ended := make(chan struct{})
+	go runStop(h, ended)
+	select {
+	case <-ended:
+		assert.True(t, h.daemon.ProcessState.Success(), h.daemon.ProcessState)
+	case <-time.After(patience):
+		assert.Fail(t, "SIGTERM is not heard")
+		require.NoError(t, h.daemon.Process.Kill())
+		<-ended
+	}
+}
+
+func runStop(h *host, ended chan<- struct{}) {
+	defer close(ended)
+	_, _ = h.stop(syscall.SIGTERM) // the state says how it ended
+}
+
 // Under systemd the journal gets each event with its fields. The journal is a socket of the test's, in a mount namespace where it has the
 // journal's place.
 func TestJournal(t *testing.T) {
