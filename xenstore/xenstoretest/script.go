@@ -22,19 +22,8 @@ type World interface {
 	Revive(domid uint16) error            // the hypervisor knows the domain again
 }
 
-// Script talks to a store as a text says, and writes down what happens. A line is
-//
-//	NAME[TX] OP PAYLOAD     a request; NAME is a connection, made at its first use: "domN" is domain N's, others are domain 0's
-//	T=...                   before OP: what the reply names is transaction T from now on
-//	A..B NAME OP PAYLOAD    the same for each number, which $i stands for in the payload; replies only, counted
-//	NAME oversize           sends a header that announces more than the protocol allows
-//	kill N, revive N, close NAME
-//	# a comment
-//
-// In a payload | is a NUL and {x*9} is nine x. Each line is followed by what came of it, indented: "NAME < PAYLOAD" for a reply, "NAME ! ERRNO",
-// "NAME * PAYLOAD" for a watch event, "NAME EOF"; events that came before the reply stand before it. Every connection is asked for an answer
-// after each line, so all events that the line causes are there.
-type Script struct {
+// player runs one script.
+type player struct {
 	world World
 	conns map[string]*scriptConn
 	order []*scriptConn
@@ -52,9 +41,22 @@ type scriptConn struct {
 
 const patience = 20 * time.Second // for an answer: a store that takes longer is stuck
 
-// Play runs a script and gives it back with what happened. Lines that are indented are left out of what runs: a transcript is a script.
+// Play talks to a store as a script says, and gives the script back with what happened. A line is
+//
+//	NAME[TX] OP PAYLOAD     a request; NAME is a connection, made at its first use: "domN" is domain N's, others are domain 0's
+//	T=...                   before OP: what the reply names is transaction T from now on
+//	A..B NAME OP PAYLOAD    the same for each number, which $i stands for in the payload; replies only, counted
+//	NAME oversize           sends a header that announces more than the protocol allows
+//	kill N, revive N, close NAME
+//	# a comment
+//
+// In a payload | is a NUL and {x*9} is nine x. Each line is followed by what came of it, indented: "NAME < PAYLOAD" for a reply, "NAME ! ERRNO",
+// "NAME * PAYLOAD" for a watch event, "NAME EOF"; events that came before the reply stand before it. Every connection is asked for an answer
+// after each line, so all events that the line causes are there.
+//
+// Lines that are indented are left out of what runs: a transcript is a script.
 func Play(w World, script string) (transcript string, err error) {
-	s := &Script{world: w, conns: map[string]*scriptConn{}, tx: map[string]uint32{}}
+	s := &player{world: w, conns: map[string]*scriptConn{}, tx: map[string]uint32{}}
 	defer func() {
 		for _, c := range s.order {
 			err = errors.Join(err, c.conn.Close())
@@ -76,7 +78,7 @@ func Play(w World, script string) (transcript string, err error) {
 	return s.out.String(), nil
 }
 
-func (s *Script) line(line string) error {
+func (s *player) line(line string) error {
 	words := strings.SplitN(line, " ", 2)
 	if len(words) != 2 {
 		return errors.New("want two words")
@@ -99,7 +101,7 @@ func (s *Script) line(line string) error {
 }
 
 // repeat asks for each number, and counts replies that are alike.
-func (s *Script) repeat(span, line string) error {
+func (s *player) repeat(span, line string) error {
 	var from, to int
 	if _, err := fmt.Sscanf(span, "%d..%d", &from, &to); err != nil {
 		return err
@@ -132,7 +134,7 @@ func (s *Script) repeat(span, line string) error {
 }
 
 // ask sends a request and writes down its reply, with the events before it if wanted.
-func (s *Script) ask(line string, events bool) error {
+func (s *player) ask(line string, events bool) error {
 	name, rest, _ := strings.Cut(line, " ")
 	name, tx, inTx := strings.Cut(strings.TrimSuffix(name, "]"), "[")
 	c, err := s.connection(name)
@@ -178,7 +180,7 @@ func (s *Script) ask(line string, events bool) error {
 	return nil
 }
 
-func (s *Script) reply(c *scriptConn, h wire.Header, asked wire.Type, payload []byte) {
+func (s *player) reply(c *scriptConn, h wire.Header, asked wire.Type, payload []byte) {
 	text := string(payload)
 	switch {
 	case h.Type == wire.Error:
@@ -194,11 +196,11 @@ func (s *Script) reply(c *scriptConn, h wire.Header, asked wire.Type, payload []
 }
 
 // settle collects the events that are on their way.
-func (s *Script) settle() error { return s.each(true) }
+func (s *player) settle() error { return s.each(true) }
 
-func (s *Script) drain() error { return s.each(false) }
+func (s *player) drain() error { return s.each(false) }
 
-func (s *Script) each(events bool) error {
+func (s *player) each(events bool) error {
 	for _, c := range s.order {
 		if c.gone {
 			continue
@@ -214,7 +216,7 @@ func (s *Script) each(events bool) error {
 }
 
 // kill waits until the store has found out.
-func (s *Script) kill(what string) error {
+func (s *player) kill(what string) error {
 	id, err := strconv.ParseUint(what, 10, 16)
 	if err != nil {
 		return err
@@ -243,7 +245,7 @@ func (s *Script) kill(what string) error {
 	}
 }
 
-func (s *Script) close(name string) error {
+func (s *player) close(name string) error {
 	c := s.conns[name]
 	if c == nil {
 		return fmt.Errorf("there is no connection %s", name)
@@ -261,7 +263,7 @@ func (s *Script) close(name string) error {
 	return s.settle()
 }
 
-func (s *Script) connection(name string) (*scriptConn, error) {
+func (s *player) connection(name string) (*scriptConn, error) {
 	if c := s.conns[name]; c != nil && !c.gone {
 		return c, nil
 	}
@@ -292,7 +294,7 @@ func (c *scriptConn) send(h wire.Header, payload []byte) error {
 }
 
 // await reads up to the reply to the last request.
-func (s *Script) await(c *scriptConn, events bool) (wire.Header, []byte, error) {
+func (s *player) await(c *scriptConn, events bool) (wire.Header, []byte, error) {
 	if err := c.conn.SetReadDeadline(time.Now().Add(patience)); err != nil && !ended(err) {
 		return wire.Header{}, nil, err
 	}
@@ -344,62 +346,4 @@ func (c *scriptConn) oversize() error {
 	h := wire.AppendMessage(nil, wire.Header{Type: wire.Write}, make([]byte, wire.PayloadMax+1))
 	_, err := c.conn.Write(h[:wire.HeaderSize])
 	return err
-}
-
-func typeOf(name string) (wire.Type, error) {
-	for t := range wire.SetQuota + 1 {
-		if t.String() == name {
-			return t, nil
-		}
-	}
-	if n, err := strconv.ParseUint(strings.TrimPrefix(name, "type"), 10, 32); err == nil {
-		return wire.Type(n), nil
-	}
-	return 0, fmt.Errorf("no operation is named %s", name)
-}
-
-// expand makes a payload of its text.
-func expand(text string) []byte {
-	for {
-		i := strings.IndexByte(text, '{')
-		if i < 0 {
-			return []byte(strings.ReplaceAll(text, "|", "\x00"))
-		}
-		body, rest, _ := strings.Cut(text[i+1:], "}")
-		what, times, _ := strings.Cut(body, "*")
-		n, err := strconv.Atoi(times)
-		if err != nil {
-			n = 1
-		}
-		text = text[:i] + strings.Repeat(what, n) + rest
-	}
-}
-
-// show makes a payload's text, with long runs and long lists cut.
-func show(s string) string {
-	const run, most = 16, 400
-	var b strings.Builder
-	for i := 0; i < len(s); {
-		j := i
-		for j < len(s) && s[j] == s[i] {
-			j++
-		}
-		c := s[i : i+1]
-		switch {
-		case c == "\x00":
-			c = "|"
-		case c < " " || c > "~":
-			c = fmt.Sprintf("\\x%02x", s[i])
-		}
-		if j-i >= run {
-			fmt.Fprintf(&b, "{%s*%d}", c, j-i)
-		} else {
-			b.WriteString(strings.Repeat(c, j-i))
-		}
-		i = j
-	}
-	if t := b.String(); len(t) > most {
-		return fmt.Sprintf("%s...%s (%d bytes)", t[:most/2], t[len(t)-most/4:], len(s))
-	}
-	return b.String()
 }

@@ -5,6 +5,7 @@ package xenstoretest
 
 import (
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -29,7 +30,7 @@ func StartServer(t testing.TB) (target string, s *xenstored.Server) {
 	}
 	s = xenstored.New(nil)
 	served := make(chan error, 1)
-	go func() { served <- s.Serve(l) }()
+	go runServe(s, l, served)
 	t.Cleanup(func() {
 		if err := errors.Join(s.Close(), <-served); err != nil {
 			t.Errorf("xenstoretest: %v", err)
@@ -37,6 +38,8 @@ func StartServer(t testing.TB) (target string, s *xenstored.Server) {
 	})
 	return "unix:" + path, s
 }
+
+func runServe(s *xenstored.Server, l net.Listener, served chan<- error) { served <- s.Serve(l) }
 
 // socketPath is a path short enough for a socket, whatever the test's name.
 func socketPath(t testing.TB) string {
