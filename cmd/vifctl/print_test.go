@@ -1,0 +1,137 @@
+package main
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"vifplug/hotplug"
+	"vifplug/hotplug/control"
+)
+
+var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.Local)
+
+var missing = &hotplug.Reason{Code: hotplug.CodeBridgeMissing, Cause: "the bridge xenbr9 does not exist", Remedy: "Create the bridge."}
+
+var web, db = hotplug.Domain{ID: 5, UUID: "aaaa", Name: "web01"}, hotplug.Domain{ID: 12}
+
+// nics are one that is fine and one that is not, of a guest without a name.
+func nics() []hotplug.NICStatus {
+	return []hotplug.NICStatus{
+		{
+			VIF: "vif5.0", Domain: web, State: hotplug.Plugged, Since: noon.Add(-3 * time.Hour), Notes: []string{"vif-bridge acts on it too"},
+			Backend: &hotplug.BackendStatus{State: 4, StateName: "Connected", Online: true, Bridge: "xenbr0", MAC: "00:16:3e:00:05:00", HotplugStatus: "connected"},
+			Link:    &hotplug.LinkStatus{Name: "web-front", Index: 7, MTU: 1400, Up: true, Bridge: "xenbr0"},
+		},
+		{VIF: "vif12.10", Domain: db, Device: 10, State: hotplug.Failed, Since: noon, Reason: missing},
+	}
+}
+
+func TestPrintStatus(t *testing.T) {
+	var out strings.Builder
+	st := control.Status{NICs: nics()}
+	st.Daemon.Online = true
+	printStatus(&out, st, noon)
+	assert.Equal(t, `VIF       GUEST  STATE    NETDEV     BRIDGE  MAC                MTU   SINCE
+vif5.0    web01  plugged  web-front  xenbr0  00:16:3e:00:05:00  1400  3h
+    note: vif-bridge acts on it too
+vif12.10  12     failed   -          -       -                  -     now
+    the bridge xenbr9 does not exist. Create the bridge.
+`, out.String())
+}
+
+func TestPrintStatusWithoutStore(t *testing.T) {
+	var out strings.Builder
+	printStatus(&out, control.Status{Daemon: control.Daemon{Store: "dev:/dev/xen/xenbus"}}, noon)
+	assert.Equal(t, "xenstore does not answer: what follows is how things were; NICs stay as they are until it is back\n"+
+		"no guest NICs (xenstore at dev:/dev/xen/xenbus)\n", out.String())
+}
+
+func TestMatching(t *testing.T) {
+	for what, want := range map[string]int{"vif5.0": 1, "web-front": 1, "web01": 1, "5": 1, "12": 1, "vif12.10": 1, "vif12.1": 0, "1": 0, "web": 0} {
+		assert.Len(t, matching(nics(), what), want, what)
+	}
+}
+
+func TestPrintExplanation(t *testing.T) {
+	var out strings.Builder
+	x := hotplug.Explanation{NICStatus: nics()[0], Runs: []hotplug.Run{{
+		Time: noon, Observed: "state 2, no bridge", Observe: 1500 * time.Microsecond, Decided: hotplug.Failed, Reason: missing,
+		Steps: []hotplug.StepRun{{Text: "put on xenbr9", Took: 1234567 * time.Nanosecond, Error: "no such device"}},
+	}}}
+	x.Reason = missing
+	printExplanation(&out, x, noon)
+	assert.Equal(t, `vif5.0: eth0 of guest web01 (5), plugged since 2026-11-23 09:00:00 (3h)
+  why: the bridge xenbr9 does not exist
+  do:  Create the bridge.
+  note: vif-bridge acts on it too
+  backend: state 4 Connected, online true, bridge xenbr0, guest MAC 00:16:3e:00:05:00, script -, hotplug-status "connected"
+  netdev:  web-front (index 7), up true, MTU 1400, on xenbr0
+
+12:00:00.000000
+  saw      state 2, no bridge (1.5ms)
+  decided  failed
+  did      put on xenbr9 (1.235ms)
+  failed   no such device
+  because  the bridge xenbr9 does not exist
+  do       Create the bridge.
+`, out.String())
+}
+
+func TestEventLine(t *testing.T) {
+	for want, e := range map[string]hotplug.Event{
+		"12:00:00.000  domain.created   domain 5 web01 aaaa":                                 {Kind: hotplug.DomainCreated, Domain: web},
+		"12:00:00.000  domain.crashed   domain 12: watchdog":                                 {Kind: hotplug.DomainCrashed, Domain: db, Detail: "watchdog"},
+		"12:00:00.000  nic.plugged      vif5.0 domain 5 web01 bridge xenbr0: up":             {Kind: hotplug.NICPlugged, Domain: web, VIF: "vif5.0", Netdev: "vif5.0", Bridge: "xenbr0", Detail: "up"},
+		"12:00:00.000  nic.back         vif5.0 (front) domain 5 web01":                       {Kind: hotplug.NICBack, Domain: web, VIF: "vif5.0", Netdev: "front"},
+		"12:00:00.000  nic.failed       vif5.0 domain 5 web01: " + missing.Error():           {Kind: hotplug.NICFailed, Domain: web, VIF: "vif5.0", Reason: missing},
+		"12:00:00.000  overrun          7 events are missing here: this reader was too slow": {Kind: hotplug.Overrun, Lost: 7},
+	} {
+		e.Time = noon
+		assert.Equal(t, want, eventLine(e))
+	}
+}
+
+func TestAge(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		-time.Hour: "now", 0: "now", 999 * time.Millisecond: "now", time.Second: "1s", 59 * time.Second: "59s", time.Minute: "1m",
+		59 * time.Minute: "59m", time.Hour: "1h", 47 * time.Hour: "47h", 48 * time.Hour: "2d", 1000 * time.Hour: "41d",
+	} {
+		assert.Equal(t, want, age(d), d)
+	}
+}
+
+// Colours are for terminals alone, and only where nobody minds. They do not move the columns.
+func TestColours(t *testing.T) {
+	terminal, err := os.OpenFile("/dev/null", os.O_WRONLY, 0) // a character device, as a terminal is
+	require.NoError(t, err)
+	stdout := os.Stdout
+	t.Cleanup(func() {
+		os.Stdout = stdout
+		assert.NoError(t, terminal.Close())
+	})
+	t.Setenv("TERM", "xterm")
+	t.Setenv("NO_COLOR", "")
+	file, err := os.Create(t.TempDir() + "/f")
+	require.NoError(t, err)
+	os.Stdout = file
+	assert.Equal(t, "failed", paint(hotplug.Failed), "a file")
+	require.NoError(t, file.Close())
+
+	os.Stdout = terminal
+	assert.Equal(t, "\x1b[31mfailed\x1b[0m", paint(hotplug.Failed))
+	assert.Equal(t, "\x1b[32mplugged\x1b[0m", paint(hotplug.Plugged))
+	assert.Equal(t, "\x1b[33mready\x1b[0m", paint(hotplug.Ready))
+	lines := table{{"STATE", "X"}, {paint(hotplug.Plugged), "1"}, {paint(hotplug.Seen), ""}}.lines()
+	assert.Equal(t, []string{"STATE    X", "\x1b[32mplugged\x1b[0m  1", "\x1b[33mseen\x1b[0m"}, lines)
+
+	t.Setenv("NO_COLOR", "1")
+	assert.Equal(t, "failed", paint(hotplug.Failed), "NO_COLOR")
+	t.Setenv("NO_COLOR", "")
+	t.Setenv("TERM", "dumb")
+	assert.Equal(t, "failed", paint(hotplug.Failed), "a terminal that can do nothing")
+}
