@@ -165,6 +165,9 @@ func (e *Engine) ask(ctx context.Context, k Key, want State, trigger string) err
 	n.mu.Lock()
 	for n.ended { // it was forgotten between the two lines above
 		n.mu.Unlock()
+		if e.ctx.Err() != nil {
+			return ErrStopping
+		}
 		n = e.nic(k)
 		n.mu.Lock()
 	}
