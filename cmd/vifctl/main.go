@@ -79,9 +79,10 @@ func newRoot() *cobra.Command {
 		socket = defaultSocket
 	}
 	root := &cobra.Command{
-		Use:           "vifctl",
-		Short:         "See and steer the NICs of Xen guests",
-		Long:          "vifctl asks vifplugd about the NICs of Xen guests: where each stands, what happened to it, and why.",
+		Use:   "vifctl",
+		Short: "See and steer the NICs of Xen guests",
+		Long: "vifctl asks vifplugd about the NICs of Xen guests: where each stands, what happened to it, and why.\n\n" +
+			"Exit status: 0 fine, 1 failed, 2 wrong usage or configuration, 4 vifplugd not reachable.",
 		SilenceErrors: true, SilenceUsage: true,
 		Example: "  vifctl status\n  vifctl explain vif23.0",
 		Args: func(_ *cobra.Command, args []string) error {
@@ -93,6 +94,7 @@ func newRoot() *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.PersistentFlags().StringVar(&s.socket, "socket", socket, "vifplugd's control socket (also $VIFPLUG_SOCKET)")
+	root.PersistentFlags().Lookup("socket").DefValue = defaultSocket // in help and man page, wherever they are made
 	root.PersistentFlags().BoolVar(&s.json, "json", false, "print JSON, for programs")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.CompletionOptions.HiddenDefaultCmd = true

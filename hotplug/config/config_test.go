@@ -218,6 +218,9 @@ func TestDistance(t *testing.T) {
 	}
 }
 
+// obeyed says that a terminal would do something.
+func obeyed(r rune) bool { return r < ' ' && r != '\n' || r == 0x7f }
+
 // FuzzConfig: no file makes Load panic, what it gives is within bounds whether or not there was an error, and errors can be shown.
 func FuzzConfig(f *testing.F) {
 	f.Add([]byte("[hotplug]\nbridge-wait = \"30s\"\nleave-scripts = [\"vif-route\"]\n[control]\nreaders = \"adm\""), []byte("hotplug.netdev-wait = 5"))
@@ -227,7 +230,7 @@ func FuzzConfig(f *testing.F) {
 	f.Fuzz(func(t *testing.T, one, two []byte) {
 		doc := defaults()
 		for _, text := range [][]byte{one, two} {
-			if err := decode("a.toml", text, &doc); err != nil && regexp.MustCompile(`[\x00-\x08\x0b-\x1f\x7f]`).MatchString(err.Error()) {
+			if err := decode("a.toml", text, &doc); err != nil && strings.ContainsFunc(err.Error(), obeyed) {
 				t.Errorf("%q is no error to show", err)
 			}
 		}
