@@ -161,6 +161,7 @@ func TestResetWatches(t *testing.T) {
 		require.NoError(t, err)
 		take(t, w)
 		require.NoError(t, c.ResetWatches(t.Context()))
+		assert.Empty(t, c.watches, "a reconnect has nothing to renew")
 		require.NoError(t, c.Write(t.Context(), "/a/b", ""))
 		assert.Empty(t, w.Take(), "the reply to the write comes after the event would have")
 		again, err := c.Watch(t.Context(), "/a", WatchOptions{})

@@ -330,6 +330,26 @@ func TestBacklogOnASocketKeepsItsOrder(t *testing.T) {
 	assert.Len(t, next, batches)
 }
 
+// What a caller could not write at once goes out before what was queued meanwhile.
+func TestWhatIsLeftGoesOutFirst(t *testing.T) {
+	w := newFakes(t)
+	var c *Client
+	w.change = func(tr *transport) {
+		tr.try = func(b []byte) int {
+			c.conn.post(0, MkdirOp("/later"))
+			n, err := tr.Write(b[:len(b)/2])
+			assert.NoError(t, err)
+			return n
+		}
+	}
+	c, f := w.open(nil)
+	call := beside(read(c, t.Context(), "/first"))
+	r := f.expect(wire.Read, "/first\x00")
+	f.reply(f.expect(wire.Mkdir, "/later\x00"), "OK\x00")
+	f.reply(r, "v")
+	assert.Equal(t, outcome[string]{value: "v"}, receive(t, call))
+}
+
 func TestBlockedWriterEndsWithTheClient(t *testing.T) {
 	c, _ := newFakes(t).onSocket().open(nil)
 	ops := make([]Op, 2000)
