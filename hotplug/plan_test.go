@@ -166,6 +166,18 @@ mark it`},
 			"33 the clamp is not fought", with(settled(), func(f *Facts) { f.Node.MTU = 9000 }), adopted,
 			"plugged\nnote: the guest takes no scatter-gather, so netback holds the MTU at 1500 instead of 9000",
 		},
+		{"33 a netdev that refused is asked for no more", with(born(), func(f *Facts) { f.Node.MTU, f.Link.MTU, f.Link.NoAddrGen = 9000, 1400, true }), Memory{Clamped: 10}, `plugged
+MTU 1500 (was 1400)
+put on xenbr0
+up
+read the port back
+tell the guest its MTU, write hotplug-status = connected
+mark it
+note: the guest takes no scatter-gather, so netback holds the MTU at 1500 instead of 9000`},
+		{"33 MTU changed by the toolstack: the guest is told", with(settled(), func(f *Facts) { f.Node.MTU = 1400 }), adopted, `plugged
+MTU 1400 (was 1500)
+read the port back
+tell the guest its MTU, write hotplug-status = connected`},
 		{"33 MTU drift", with(settled(), func(f *Facts) { f.Node.MTU, f.Link.MTU = 9000, 1400 }), Memory{State: Plugged, Ifindex: 10, MTU: 9000}, `plugged
 MTU 9000 (was 1400)
 read the port back`},
@@ -243,7 +255,7 @@ func applyLink(f *Facts, c bridge.Change) {
 	}
 	if c.Master != nil {
 		f.Link.Master, f.Master = *c.Master, ""
-		if *c.Master == f.Bridge.Index {
+		if f.Bridge != nil && *c.Master == f.Bridge.Index {
 			f.Master = string(f.Bridge.Name)
 		}
 	}
