@@ -124,7 +124,6 @@ func TestCase29StockScriptActsToo(t *testing.T) {
 	for id := xenstore.DomID(5); id < 10; id++ {
 		vif := standin.VIF(int(id), 0)
 		h.domain(id, standin.NIC{Bridge: "xenbr0", Script: "/etc/xen/scripts/vif-bridge"})
-		h.eventually(func() error { return h.node(id, 0, "state", "2") })
 		h.eventually(func() error { _, err := bridgetest.Describe(vif); return err })
 		// What vif-bridge does, step by step; its steps may fail where the daemon was first.
 		_ = bridgetest.SetDown(vif)

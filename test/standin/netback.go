@@ -174,7 +174,7 @@ func (n *Netback) connect(ctx context.Context, dir string, front, dev int) error
 	if err := n.setState(ctx, fmt.Sprintf("/local/domain/%d/device/vif/%d", front, dev), "4"); err != nil {
 		return err
 	}
-	return n.setState(ctx, dir, "4")
+	return n.changeState(ctx, dir, "2", "4")
 }
 
 // remove is the guest closing and netback unregistering: hotplug-status goes, then the netdev, then state 6.
@@ -212,8 +212,14 @@ func (n *Netback) vanished(dir string) error {
 
 // setState writes a xenbus state only while the node is there, as the kernel does.
 func (n *Netback) setState(ctx context.Context, dir, state string) error {
+	return n.changeState(ctx, dir, "", state)
+}
+
+// changeState is setState for a device that still is in a state; "" is any. A removal that has begun meanwhile is not undone.
+func (n *Netback) changeState(ctx context.Context, dir, from, state string) error {
 	err := n.store.Transaction(ctx, func(tx *xenstore.Tx) error {
-		if _, err := tx.Read(ctx, dir+"/state"); err != nil {
+		now, err := tx.Read(ctx, dir+"/state")
+		if err != nil || from != "" && now != from {
 			return err
 		}
 		return tx.Write(ctx, dir+"/state", state)
