@@ -23,6 +23,8 @@ type conn struct {
 	*transport
 	wake chan struct{} // readable when the writing is the writer's
 	down chan struct{} // closed when err is set
+	// answered is readable when a single transport's request has its reply.
+	answered chan struct{}
 
 	mu        sync.Mutex    // guards all following fields
 	out       []byte        // requests that nobody has begun to write
@@ -52,7 +54,7 @@ type slot struct {
 }
 
 func newConn(t *transport) *conn {
-	return &conn{transport: t, wake: make(chan struct{}, 1), down: make(chan struct{}), pending: map[uint32]slot{}}
+	return &conn{transport: t, wake: make(chan struct{}, 1), down: make(chan struct{}), answered: make(chan struct{}, 1), pending: map[uint32]slot{}}
 }
 
 func newBatch(ops []Op) *batch {

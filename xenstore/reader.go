@@ -72,6 +72,12 @@ func (c *conn) deliver(h wire.Header, payload []byte) (abandoned bool, err error
 		return false, fmt.Errorf("%w: %v with request id %d", errStray, h.Type, h.ReqID)
 	}
 	delete(c.pending, h.ReqID)
+	if c.single {
+		select {
+		case c.answered <- struct{}{}:
+		default: // two replies to one request: what is stray is found above
+		}
+	}
 	s.b.left--
 	if s.b.abandoned {
 		c.abandoned--

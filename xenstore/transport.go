@@ -20,8 +20,10 @@ type transport struct {
 	io.ReadWriteCloser
 	name  string // "unix:PATH" or "dev:PATH"
 	limit int    // payload bytes that fit a request
-	// single: each message needs a write of its own, since the device takes one and drops what follows it
-	// (linux: drivers/xen/xenbus/xenbus_dev_frontend.c xenbus_file_write).
+	// single: each message needs a write of its own, and no other before its reply. The device takes one message a write and drops what follows
+	// it; and it queues a pointer to its one buffer for the kernel's own thread to send, so that the next write changes what is still to be sent
+	// (linux: drivers/xen/xenbus/xenbus_dev_frontend.c xenbus_file_write, xenbus_xs.c xenbus_dev_request_and_reply). Requests that ran into
+	// each other made C xenstored 4.17 lose dom0's ring.
 	single bool
 	// try writes what goes out without waiting, and says how much that was; nil where that cannot be known.
 	try func([]byte) int

@@ -108,11 +108,10 @@ func TestConnectWaitsForTheBacklog(t *testing.T) {
 	assert.NoError(t, got.value.Close())
 }
 
-// messages checks that each write is one whole message, as the device wants it: it drops what follows the first.
+// messages checks that each write is one whole message, as the device wants it.
 type messages struct {
 	io.ReadWriteCloser
-	t    *testing.T
-	sent *int
+	t *testing.T
 }
 
 func (m messages) Write(b []byte) (int, error) {
@@ -121,24 +120,26 @@ func (m messages) Write(b []byte) (int, error) {
 		assert.Len(m.t, b, wire.HeaderSize+int(h.Len), "one message, and all of it")
 		assert.LessOrEqual(m.t, len(b), 4096, "what the device's buffer holds")
 	}
-	*m.sent++
 	return m.ReadWriteCloser.Write(b)
 }
 
-func TestDeviceGetsOneMessageAWrite(t *testing.T) {
-	w, sent := newFakes(t), 0
+func TestDeviceGetsOneRequestAtATime(t *testing.T) {
+	w := newFakes(t)
 	w.change = func(tr *transport) {
-		tr.ReadWriteCloser, tr.single, tr.limit = messages{tr.ReadWriteCloser, t, &sent}, true, devicePayload
+		tr.ReadWriteCloser, tr.single, tr.limit = messages{tr.ReadWriteCloser, t}, true, devicePayload
 	}
 	c, f := w.open(nil)
 	call := beside(func() ([]Result, error) {
 		return c.Pipeline(t.Context(), ReadOp("/a"), WriteOp("/b", strings.Repeat("x", devicePayload-3)), ReadOp("/c"))
 	})
 	for range 3 {
-		f.reply(f.next(), "v")
+		r := f.next()
+		require.NoError(t, f.conn.SetReadDeadline(time.Now().Add(30*time.Millisecond)))
+		_, err := f.in.ReadByte()
+		require.ErrorIs(t, err, os.ErrDeadlineExceeded, "another request before the reply to this one")
+		f.reply(r, "v")
 	}
 	require.NoError(t, receive(t, call).err)
-	assert.Equal(t, 3, sent)
 	assert.ErrorIs(t, c.Write(t.Context(), "/b", strings.Repeat("x", devicePayload-2)), E2BIG)
 	assert.ErrorIs(t, c.ResetWatches(t.Context()), wire.EPERM, "they are the kernel's too")
 	f.silent(c)

@@ -76,19 +76,39 @@ func (c *conn) keep(buf []byte) {
 }
 
 func (c *conn) writeAll(out []byte) error {
+	if !c.single {
+		_, err := c.Write(out)
+		return err
+	}
 	for len(out) > 0 {
-		n := len(out)
-		if c.single {
-			h, err := wire.ParseHeader(out)
-			if err != nil {
-				return err
-			}
-			n = wire.HeaderSize + int(h.Len)
+		h, err := wire.ParseHeader(out)
+		if err != nil {
+			return err
 		}
-		if _, err := c.Write(out[:n]); err != nil {
+		n := wire.HeaderSize + int(h.Len)
+		if err := c.writeOne(out[:n]); err != nil {
 			return err
 		}
 		out = out[n:]
 	}
 	return nil
+}
+
+// writeOne sends one request and waits for its reply.
+func (c *conn) writeOne(out []byte) error {
+	if _, err := c.Write(out); err != nil {
+		return err
+	}
+	select {
+	case <-c.answered:
+		return nil
+	case <-c.down:
+		return c.failure()
+	}
+}
+
+func (c *conn) failure() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
 }
