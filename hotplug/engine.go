@@ -171,9 +171,9 @@ func (e *Engine) ask(ctx context.Context, k Key, want State, trigger string) err
 		n = e.nic(k)
 		n.mu.Lock()
 	}
-	if want == Plugged && n.mem.State == Plugged && time.Since(n.plugged) < echoes {
+	if want == Plugged && n.justPlugged() {
 		n.mu.Unlock()
-		return nil // the watch was first: it has been plugged and read back this very moment
+		return nil // the watch was first
 	}
 	n.waiters = append(n.waiters, w)
 	n.mu.Unlock()

@@ -29,6 +29,7 @@ type entry struct {
 	running bool // a worker has it
 	queued  bool // it stands in ready, or a timer will put it there
 	dirty   bool // marked while running
+	now     bool // marked by somebody who waits, since it last ran
 	forget  bool // drop the entry when it has run
 	timer   *time.Timer
 	window  time.Time // start of the current rate window
@@ -57,7 +58,7 @@ func (q *Queue[K]) Add(k K) {
 	q.add(k, false)
 }
 
-// AddNow marks a key dirty for somebody who waits: its quiet is over.
+// AddNow marks a key dirty for somebody who waits: no quiet holds it up, not even one that begins after the mark.
 func (q *Queue[K]) AddNow(k K) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -74,9 +75,7 @@ func (q *Queue[K]) add(k K, now bool) {
 		q.entries[k] = e
 	}
 	e.forget = false
-	if now {
-		e.quiet = time.Time{}
-	}
+	e.now = e.now || now
 	switch {
 	case e.running:
 		e.dirty = true
@@ -101,7 +100,7 @@ func (q *Queue[K]) Quiet(k K, d time.Duration) {
 func (q *Queue[K]) enqueue(k K, e *entry) {
 	e.queued = true
 	now := time.Now()
-	if left := e.quiet.Sub(now); left > 0 {
+	if left := e.quiet.Sub(now); left > 0 && !e.now {
 		e.timer = time.AfterFunc(left, func() { q.wake(k) })
 		return
 	}
@@ -141,7 +140,7 @@ func (q *Queue[K]) runWorker() {
 		k := q.ready[0]
 		q.ready = q.ready[1:]
 		e := q.entries[k]
-		e.queued, e.running, e.dirty = false, true, false
+		e.queued, e.running, e.dirty, e.now = false, true, false, false
 		q.mu.Unlock()
 		q.run(q.ctx, k)
 		q.mu.Lock()
