@@ -2,8 +2,6 @@ package ask
 
 import (
 	"errors"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
 )
@@ -25,10 +23,9 @@ const maxAnswer = 16 << 10
 // Ask puts an invocation to the daemon at a Unix socket and waits for its answer until the deadline. A daemon that dies between taking the
 // question and answering it is asked again: the work is idempotent, and where systemd holds the socket its successor answers.
 func Ask(socket string, inv Invocation, deadline time.Time) error {
-	request := []byte("POST /v1/hotplug?command=" + inv.Command + "&type_if=" + inv.Type + "&xenbus_path=" + inv.XenbusPath + "&vif=" + inv.VIF +
-		" HTTP/1.1\r\nHost: vifplug\r\nAccept: text/plain\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+	question := []byte(inv.Line())
 	for wait := 10 * time.Millisecond; ; wait = min(2*wait, time.Second) {
-		answer, err := exchange(socket, request, deadline)
+		answer, err := exchange(socket, question, deadline)
 		if err == nil {
 			err = judge(answer)
 		}
@@ -45,32 +42,32 @@ func Ask(socket string, inv Invocation, deadline time.Time) error {
 // errBroken says that the daemon went away before it had answered.
 var errBroken = errors.New("vif-plug: the connection broke off")
 
-// exchange sends one request and reads the answer to its end. It uses plain system calls: net would start the runtime's poller.
-func exchange(socket string, request []byte, deadline time.Time) ([]byte, error) {
+// exchange sends a question and reads the answer. It uses plain system calls: net would start the runtime's poller.
+func exchange(socket string, question []byte, deadline time.Time) (answer string, err error) {
 	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return nil, errors.New("vif-plug: socket: " + err.Error())
+		return "", errors.New("vif-plug: socket: " + err.Error())
 	}
 	defer syscall.Close(fd) //nolint:errcheck // nothing to do about it
 	if err := bound(fd, deadline); err != nil {
-		return nil, err
+		return "", err
 	}
 	if err := connect(fd, socket); err != nil {
-		return nil, err
+		return "", err
 	}
-	for sent := 0; sent < len(request); {
-		n, err := syscall.Write(fd, request[sent:])
+	for sent := 0; sent < len(question); {
+		n, err := syscall.Write(fd, question[sent:])
 		switch {
 		case err == syscall.EINTR:
 		case err == syscall.EAGAIN:
-			return nil, ErrTimeout
+			return "", ErrTimeout
 		case err != nil:
-			return nil, errBroken
+			return "", errBroken
 		default:
 			sent += n
 		}
 	}
-	return readAll(fd)
+	return readLine(fd)
 }
 
 func connect(fd int, socket string) error {
@@ -105,7 +102,8 @@ func bound(fd int, deadline time.Time) error {
 	return nil
 }
 
-func readAll(fd int) ([]byte, error) {
+// readLine reads to the newline, or to where the daemon hangs up.
+func readLine(fd int) (string, error) {
 	buf := make([]byte, 0, 1024)
 	for len(buf) < maxAnswer {
 		if len(buf) == cap(buf) {
@@ -116,33 +114,13 @@ func readAll(fd int) ([]byte, error) {
 		case err == syscall.EINTR:
 			continue
 		case err == syscall.EAGAIN:
-			return nil, ErrTimeout
+			return "", ErrTimeout
 		case err != nil:
-			return nil, errBroken
-		case n == 0:
-			return buf, nil
+			return "", errBroken
 		}
-		buf = buf[:len(buf)+n]
+		if buf = buf[:len(buf)+n]; n == 0 || buf[len(buf)-1] == '\n' {
+			break
+		}
 	}
-	return buf, nil
-}
-
-// judge reads the answer: any 2xx is success, 503 is a daemon on its way out, the body of anything else is the reason.
-func judge(answer []byte) error {
-	head, body, whole := strings.Cut(string(answer), "\r\n\r\n")
-	proto, rest, _ := strings.Cut(head, " ")
-	if !whole || !strings.HasPrefix(proto, "HTTP/1.") || len(rest) < 3 {
-		return errBroken
-	}
-	code, err := strconv.Atoi(rest[:3])
-	switch {
-	case err != nil || code == 503:
-		return errBroken
-	case code/100 == 2:
-		return nil
-	}
-	if body = strings.TrimSpace(body); body == "" {
-		body = "vif-plug: vifplugd refused: " + quote(rest)
-	}
-	return &Refused{Text: body}
+	return string(buf), nil
 }

@@ -1,6 +1,7 @@
 package ask
 
 import (
+	"errors"
 	"io"
 	"net"
 	"path/filepath"
@@ -36,7 +37,7 @@ func runAnswers(l net.Listener, answers []string, got chan<- string, done chan<-
 		}
 		var request []byte
 		b := make([]byte, 4096)
-		for !strings.HasSuffix(string(request), "\r\n\r\n") {
+		for !strings.HasSuffix(string(request), "\n") {
 			n, err := c.Read(b)
 			if err != nil {
 				break
@@ -52,13 +53,13 @@ func runAnswers(l net.Listener, answers []string, got chan<- string, done chan<-
 var online = Invocation{Command: "online", Type: "vif", XenbusPath: "backend/vif/5/0", VIF: "vif5.0"}
 
 func TestAskDone(t *testing.T) {
-	socket, requests := serve(t, "HTTP/1.1 204 No Content\r\n\r\n")
+	socket, requests := serve(t, Done())
 	require.NoError(t, Ask(socket, online, time.Now().Add(time.Minute)))
-	assert.True(t, strings.HasPrefix(<-requests, "POST /v1/hotplug?command=online&type_if=vif&xenbus_path=backend/vif/5/0&vif=vif5.0 HTTP/1.1\r\n"))
+	assert.Equal(t, "hotplug online vif backend/vif/5/0 vif5.0\n", <-requests)
 }
 
 func TestAskRefused(t *testing.T) {
-	socket, _ := serve(t, "HTTP/1.1 409 Conflict\r\nX: y\r\n\r\nthe bridge xenbr7 does not exist. Create it.\n")
+	socket, _ := serve(t, Refusal(errors.New("the bridge xenbr7 does not exist.\nCreate it.")))
 	err := Ask(socket, online, time.Now().Add(time.Minute))
 	var r *Refused
 	require.ErrorAs(t, err, &r)
@@ -67,9 +68,9 @@ func TestAskRefused(t *testing.T) {
 
 // A daemon that dies between accept and answer, or says that it is stopping, is asked again.
 func TestAskAgain(t *testing.T) {
-	socket, requests := serve(t, "", "HTTP/1.1 204", "HTTP/1.1 503 Service Unavailable\r\n\r\nstopping", "garbage", "HTTP/1.1 204 No Content\r\n\r\n")
+	socket, requests := serve(t, "", "don", "refused half a rea", Stopping(), "garbage\n", Done())
 	require.NoError(t, Ask(socket, online, time.Now().Add(time.Minute)))
-	assert.Len(t, requests, 5)
+	assert.Len(t, requests, 6)
 }
 
 func TestAskNobody(t *testing.T) {
@@ -92,7 +93,7 @@ func TestAskTimesOut(t *testing.T) {
 }
 
 func TestAskBoundsTheAnswer(t *testing.T) {
-	socket, _ := serve(t, "HTTP/1.1 409 Conflict\r\n\r\n"+strings.Repeat("x", 10*maxAnswer))
+	socket, _ := serve(t, "refused "+strings.Repeat("x", 10*maxAnswer))
 	var r *Refused
 	require.ErrorAs(t, Ask(socket, online, time.Now().Add(time.Minute)), &r)
 	assert.LessOrEqual(t, len(r.Text), 2*maxAnswer)
@@ -156,7 +157,23 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
-// FuzzParse: the hotplug environment. What is accepted can stand in a request line as it is.
+func TestParseLine(t *testing.T) {
+	inv, err := ParseLine("hotplug offline vif backend/vif/5/0 \n")
+	require.NoError(t, err)
+	assert.Equal(t, Invocation{Command: "offline", Type: "vif", XenbusPath: "backend/vif/5/0"}, inv)
+	for _, line := range []string{
+		"", "\n", "hotplug\n", "hotplug online vif backend/vif/5/0\n", "hotplug online vif backend/vif/5/0 vif5.0 more\n",
+		"hotplug online  vif backend/vif/5/0 vif5.0\n", "hotplug up vif backend/vif/5/0 vif5.0\n", "hotplug online vif  vif5.0\n",
+		"hotplug online vif backend/vif/5/0 vif5.0\r\n", "GET / HTTP/1.1 x\n",
+	} {
+		_, err := ParseLine(line)
+		if assert.Error(t, err, line) {
+			assert.NotContains(t, err.Error(), "\n")
+		}
+	}
+}
+
+// FuzzParse: the hotplug environment. What is accepted goes to the daemon as it is.
 func FuzzParse(f *testing.F) {
 	f.Add("online", "type_if=vif", "backend/vif/5/0", "vif5.0")
 	f.Add("add", "type_if=tap", "", "")
@@ -174,6 +191,11 @@ func FuzzParse(f *testing.F) {
 		}
 		if strings.ContainsAny(inv.Command+inv.Type+inv.XenbusPath+inv.VIF, " \r\n?&#%\x00") {
 			t.Errorf("accepted %+v", inv)
+		}
+		line := inv.Line()
+		again, err := ParseLine(line)
+		if err != nil || again != inv || len(line) > MaxLine {
+			t.Errorf("%+v went as %q and came as %+v, %v", inv, line, again, err)
 		}
 	})
 }

@@ -84,6 +84,12 @@ func serve(t *testing.T) *service {
 		defer s.active.Add(-1)
 		inner.ServeHTTP(w, r)
 	})
+	line := s.server.lines.answer
+	s.server.lines.answer = func(c net.Conn, question string) string {
+		s.active.Add(1)
+		defer s.active.Add(-1)
+		return line(c, question)
+	}
 	s.socket = fmt.Sprintf("@vifplug-control-test-%d-%d", os.Getpid(), sockets.Add(1))
 	l, err := net.Listen("unix", s.socket)
 	require.NoError(t, err)
@@ -107,6 +113,7 @@ func (s *service) guest(id xenstore.DomID, name string) {
 	vif := fmt.Sprintf("vif%d.0", id)
 	require.NoError(s, s.client().Events(s.Context(), 0, true, func(e hotplug.Event) bool { return e.Kind != hotplug.NICSeen || e.VIF != vif }))
 	require.NoError(s, s.client().Events(s.Context(), 0, true, func(e hotplug.Event) bool { return e.Kind != hotplug.DomainCreated || e.Domain.ID != uint16(id) }))
+	s.serving(0) // the two streams have been left
 }
 
 // serving waits until n requests are being served.

@@ -29,6 +29,9 @@ func withPeer(ctx context.Context, c net.Conn) context.Context {
 }
 
 func peerOf(c net.Conn) peer {
+	if b, ok := c.(*begun); ok {
+		c = b.Conn
+	}
 	u, ok := c.(*net.UnixConn)
 	if !ok {
 		return peer{err: errors.New("not a Unix socket")}

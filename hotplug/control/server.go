@@ -62,6 +62,7 @@ type Error struct {
 type Server struct {
 	opt     Options
 	http    http.Server
+	lines   lines
 	readers atomic.Int64
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -70,6 +71,7 @@ type Server struct {
 // NewServer makes a server. It serves nothing before Serve.
 func NewServer(opt Options) *Server {
 	s := &Server{opt: opt}
+	s.lines.answer = s.answerLine
 	s.SetReaders(opt.Readers)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	mux := http.NewServeMux()
@@ -93,7 +95,7 @@ func (s *Server) SetReaders(gid int) { s.readers.Store(int64(gid)) }
 
 // Serve answers connections of l until Close.
 func (s *Server) Serve(l net.Listener) error {
-	err := s.http.Serve(l)
+	err := s.http.Serve(s.lines.front(l))
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}
@@ -105,10 +107,12 @@ func (s *Server) Close() error {
 	s.cancel() // event streams and waiting plugs end by their context
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	if err := s.http.Shutdown(ctx); err != nil {
-		return s.http.Close()
+	err := s.http.Shutdown(ctx)
+	if err != nil {
+		err = s.http.Close()
 	}
-	return nil
+	s.lines.close()
+	return err
 }
 
 func (s *Server) getStatus(w http.ResponseWriter, _ *http.Request) {
@@ -183,7 +187,7 @@ func streamOf(q url.Values) (since uint64, follow bool, err error) {
 	}
 }
 
-// postHotplug does what libxl or udev asked vif-plug for.
+// postHotplug does what libxl or udev asks vif-plug for.
 func (s *Server) postHotplug(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	env := map[string]string{"XENBUS_PATH": q.Get("xenbus_path"), "vif": q.Get("vif"), "script": q.Get("script")}
@@ -192,29 +196,42 @@ func (s *Server) postHotplug(w http.ResponseWriter, r *http.Request) {
 		refuse(w, r, http.StatusBadRequest, err)
 		return
 	}
-	if inv.Nothing() || inv.Type == "tap" {
-		w.WriteHeader(http.StatusNoContent)
-		return
-	}
-	k, err := hotplug.ParseXenbusPath(inv.XenbusPath)
-	if err != nil {
-		refuse(w, r, http.StatusBadRequest, err)
-		return
-	}
-	ctx, cancel := context.WithTimeout(r.Context(), PlugWait)
-	defer cancel()
-	do := s.opt.Engine.Plug
-	if inv.Command == "offline" {
-		do = s.opt.Engine.Unplug
-	}
-	switch err := do(ctx, k); {
+	var senseless *senselessError
+	switch err := s.hotplug(r.Context(), inv); {
 	case err == nil:
 		w.WriteHeader(http.StatusNoContent)
-	case errors.Is(err, hotplug.ErrStopping) || s.ctx.Err() != nil:
-		refuse(w, r, http.StatusServiceUnavailable, hotplug.ErrStopping)
+	case errors.As(err, &senseless):
+		refuse(w, r, http.StatusBadRequest, err)
+	case errors.Is(err, hotplug.ErrStopping):
+		refuse(w, r, http.StatusServiceUnavailable, err)
 	default:
 		refuse(w, r, http.StatusConflict, err)
 	}
+}
+
+// senselessError is a question that names no NIC.
+type senselessError struct{ error }
+
+// hotplug plugs or releases a NIC. The error is senseless, hotplug.ErrStopping, or why the NIC is not as asked.
+func (s *Server) hotplug(ctx context.Context, inv ask.Invocation) error {
+	if inv.Nothing() || inv.Type == "tap" {
+		return nil
+	}
+	k, err := hotplug.ParseXenbusPath(inv.XenbusPath)
+	if err != nil {
+		return &senselessError{err}
+	}
+	ctx, cancel := context.WithTimeout(ctx, PlugWait)
+	defer cancel()
+	if inv.Command == "offline" {
+		err = s.opt.Engine.Unplug(ctx, k)
+	} else {
+		err = s.opt.Engine.Plug(ctx, k)
+	}
+	if err != nil && s.ctx.Err() != nil {
+		return hotplug.ErrStopping
+	}
+	return err
 }
 
 func answer(w http.ResponseWriter, code int, body any) {
