@@ -12,31 +12,34 @@ import (
 // connection is the transaction that tells the guest its MTU and netback that the port is usable. It reads the backend node before it writes: a
 // write to an erased node would resurrect it, and libxl would find a device that nobody has.
 //
-// It is opened and does its reads while the kernel works on the port, since a round trip to the store costs as much as a step; the commit
-// fails if what it read has changed since.
+// It is opened and does its reads while the kernel works on the port: the store is asked before a step and heard after it, since a round trip
+// costs as much as a step. The commit fails if what was read has changed since.
 //
 // The frontend's mtu is the guest's to read and dom0's to write; the rest of the frontend is the guest's own, so its absence or a quarrel
 // about it (a guest that rewrites it all the time) costs the guest the hint, never the NIC its status.
 type connection struct {
-	e     *Engine
-	key   Key
-	ready chan struct{} // closed when the following three are set
-	tx    *xenstore.Tx
-	reads []xenstore.Result
-	err   error
+	e       *Engine
+	key     Key
+	opening *xenstore.Opening // nil when the following three are set
+	tx      *xenstore.Tx
+	reads   *xenstore.Pending
+	err     error
 }
 
-// prepareConnect opens the transaction in the background. The caller ends it.
+// prepareConnect asks for the transaction. The caller ends it.
 func (e *Engine) prepareConnect(ctx context.Context, k Key) *connection {
-	c := &connection{e: e, key: k, ready: make(chan struct{})}
-	go c.runPrepare(ctx)
-	return c
+	return &connection{e: e, key: k, opening: e.cfg.Store.StartBegin(ctx)}
 }
 
-func (c *connection) runPrepare(ctx context.Context) {
-	defer close(c.ready)
-	if c.tx, c.err = c.e.cfg.Store.Begin(ctx); c.err == nil {
-		c.reads, c.err = c.tx.Pipeline(ctx, c.ops(true)...)
+// advance asks for the reads once the transaction is open.
+func (c *connection) advance(ctx context.Context) {
+	if c == nil || c.opening == nil {
+		return
+	}
+	c.tx, c.err = c.opening.Tx(ctx)
+	c.opening = nil
+	if c.err == nil {
+		c.reads = c.tx.Send(ctx, c.ops(true)...)
 	}
 }
 
@@ -52,21 +55,25 @@ func (c *connection) ops(tellGuest bool) []xenstore.Op {
 
 // end gives up a transaction that was not committed.
 func (c *connection) end() {
-	<-c.ready
-	if c.tx != nil {
+	switch {
+	case c.opening != nil:
+		c.opening.Drop()
+	case c.tx != nil:
 		c.tx.Abort()
 	}
 }
 
 // connect writes and commits. Where others have disturbed the transaction it is done over, at last without the guest's part.
 func (c *connection) connect(ctx context.Context, f *Facts) error {
-	<-c.ready
-	tx, err := c.tx, c.err
-	c.tx = nil
+	c.advance(ctx)
+	err := c.err
 	if err == nil {
-		err = c.commit(ctx, tx, c.reads, f)
-	} else if tx != nil {
-		tx.Abort()
+		var reads []xenstore.Result
+		if reads, err = c.reads.Wait(ctx); err == nil {
+			tx := c.tx
+			c.tx = nil // the commit ends it
+			err = c.commit(ctx, tx, reads, f)
+		}
 	}
 	for attempt := 1; errors.Is(err, xenstore.EAGAIN) && attempt <= connectAttempts; attempt++ {
 		err = c.over(ctx, f, attempt < connectAttempts)

@@ -155,7 +155,7 @@ func TestStatusAndExplain(t *testing.T) {
 	require.Len(t, x.Runs, 2)
 	assert.Equal(t, CodeBridgeMissing, x.Runs[0].Reason.Code)
 	assert.Contains(t, x.Runs[1].Observed, `bridge "nobridge"`)
-	assert.Equal(t, verifyText, x.Runs[1].Steps[len(x.Runs[1].Steps)-4].Text)
+	assert.Equal(t, verifyText, x.Runs[1].Steps[len(x.Runs[1].Steps)-2].Text)
 	assert.Equal(t, "1 NICs plugged, 0 failed, 0 on their way", w.Summary())
 	_, ok = w.Explain("vif6.0")
 	assert.False(t, ok)

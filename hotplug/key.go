@@ -95,11 +95,14 @@ func parseDecimal(s string, bits int) (uint64, error) {
 	return n, nil
 }
 
-// clip bounds text from outside before it is quoted in a message.
+// clip bounds text from outside that is to be quoted in a message, by what it is when quoted: a byte that is no text takes four there.
 func clip(s string) string {
 	const most = 80
-	if len(s) > most {
-		return s[:most] + "..."
+	quoted := 0
+	for i, r := range s {
+		if quoted += len(strconv.QuoteRune(r)) - 2; quoted > most {
+			return s[:i] + "..."
+		}
 	}
 	return s
 }
@@ -131,6 +134,9 @@ func (l layout) split(path string) (k Key, leaf string, depth int) {
 	}
 	if rest == "" {
 		return Key{}, "", 0
+	}
+	if rest[0] != '/' { // a name that only begins like ours
+		return Key{}, "", -1
 	}
 	front, rest, more := strings.Cut(rest[1:], "/")
 	id, err := xenstore.ParseDomID(front)

@@ -139,7 +139,7 @@ func rank(s Step) int {
 		return 0
 	case s.Op == OpLink && c.Name != "":
 		return 1
-	case s.Op == OpFlush, s.Op == OpLink && (c.MAC != nil || c.MTU != 0 || c.NoAddrGen):
+	case s.Op == OpFlush, s.Op == OpIgnoreRA, s.Op == OpLink && (c.MAC != nil || c.MTU != 0 || c.NoAddrGen || c.Alias != nil):
 		return 2
 	case s.Op == OpLink && c.Master != nil:
 		return 3

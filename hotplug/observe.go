@@ -12,18 +12,21 @@ import (
 	"vifplug/xenstore"
 )
 
-// observe reads all that Decide may know of a NIC: one pipelined read of the store, then the links that it speaks of.
+// observe reads all that Decide may know of a NIC: one pipelined read of the store, and the links that it speaks of. The link is looked at
+// while the store answers.
 func (e *Engine) observe(ctx context.Context, n *nic) (Facts, error) {
 	f := Facts{Key: n.key, Domain: Domain{ID: uint16(n.key.Front)}}
-	if err := e.observeNode(ctx, n, &f); err != nil {
+	asked := e.askNode(ctx, n)
+	linkErr := e.observeLink(&f)
+	if err := e.observeNode(ctx, n, asked, &f); err != nil {
 		n.touch("")
 		return f, err
 	}
-	if err := e.observeLink(&f); err != nil {
-		return f, err
+	if f.Link == nil && linkErr == nil && f.Node != nil && f.Node.VIFName != "" {
+		linkErr = e.observeLink(&f) // it may have that name, which only the node tells
 	}
-	if f.Node == nil {
-		return f, nil
+	if f.Node == nil || linkErr != nil {
+		return f, linkErr
 	}
 	if err := e.observeBridge(&f); err != nil {
 		return f, err
@@ -37,11 +40,40 @@ func (e *Engine) observe(ctx context.Context, n *nic) (Facts, error) {
 // rereads bounds how often a node is read anew that changes while it is read. A further change brings a further run.
 const rereads = 4
 
-// observeNode reads what may have changed. Its reads are not one transaction, but the store tells of a change before it answers a read with it:
+// reading is a read of what was stale of a node, under way.
+type reading struct {
+	stale   staleSet
+	replies *xenstore.Pending
+}
+
+// askNode asks for what may have changed.
+func (e *Engine) askNode(ctx context.Context, n *nic) reading {
+	stale := n.takeStale()
+	dir, dom := e.paths.backend(n.key), domainPath(n.key.Front)
+	ops := make([]xenstore.Op, 0, len(nodeKeys)+2)
+	for i, key := range nodeKeys {
+		if stale&(1<<i) != 0 {
+			ops = append(ops, xenstore.ReadOp(dir+"/"+key))
+		}
+	}
+	if stale&staleDomain != 0 {
+		ops = append(ops, xenstore.ReadOp(dom+"/vm"), xenstore.ReadOp(dom+"/name"))
+	}
+	return reading{stale, e.cfg.Store.Send(ctx, ops...)}
+}
+
+// observeNode takes what was asked for. The reads are not one transaction, but the store tells of a change before it answers a read with it:
 // when no event has come by the last reply, the values belong together.
-func (e *Engine) observeNode(ctx context.Context, n *nic, f *Facts) error {
-	for range rereads {
-		if err := e.readNode(ctx, n, f.Domain); err != nil {
+func (e *Engine) observeNode(ctx context.Context, n *nic, asked reading, f *Facts) error {
+	for i := range rereads {
+		if i > 0 {
+			asked = e.askNode(ctx, n)
+		}
+		res, err := asked.replies.Wait(ctx)
+		if err != nil {
+			return err
+		}
+		if err := n.node.update(asked.stale, res, f.Domain); err != nil {
 			return err
 		}
 		if !n.touched() {
@@ -59,25 +91,6 @@ func (e *Engine) observeNode(ctx context.Context, n *nic, f *Facts) error {
 	}
 	f.Node, f.NodeProblem = parseNode(f.Key, values)
 	return nil
-}
-
-func (e *Engine) readNode(ctx context.Context, n *nic, is Domain) error {
-	stale := n.takeStale()
-	dir, dom := e.paths.backend(n.key), domainPath(n.key.Front)
-	ops := make([]xenstore.Op, 0, len(nodeKeys)+2)
-	for i, key := range nodeKeys {
-		if stale&(1<<i) != 0 {
-			ops = append(ops, xenstore.ReadOp(dir+"/"+key))
-		}
-	}
-	if stale&staleDomain != 0 {
-		ops = append(ops, xenstore.ReadOp(dom+"/vm"), xenstore.ReadOp(dom+"/name"))
-	}
-	res, err := e.cfg.Store.Pipeline(ctx, ops...)
-	if err != nil {
-		return err
-	}
-	return n.node.update(stale, res, is)
 }
 
 // update takes the replies to the reads of what was stale, in their order.

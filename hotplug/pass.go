@@ -102,6 +102,7 @@ func (e *Engine) do(ctx context.Context, k Key, f *Facts, d *Decision, run *Run)
 	for _, batch := range batches(d.Steps) {
 		start := time.Now()
 		err := e.doBatch(ctx, c, f, d, batch)
+		c.advance(ctx)
 		sr := StepRun{Text: batchText(batch), Took: time.Since(start)}
 		if err != nil {
 			sr.Error = err.Error()

@@ -173,8 +173,8 @@ func decideBridgeMissing(f Facts, d Decision, now time.Time, p Policy) Decision 
 	return d
 }
 
-// decidePlug gives the steps from what is to what should be, in the order of design.md: rename, MAC, MTU, port flags, master, up, read back,
-// tell the guest its MTU, hotplug-status. What the guest need not wait for comes last. A NIC that is right has none.
+// decidePlug gives the steps from what is to what should be, in the order of design.md: rename, port flags, MAC, MTU, master, up, read back,
+// tell the guest its MTU, hotplug-status. A NIC that is right has none.
 func decidePlug(f Facts, d Decision) Decision {
 	steps, mtu, notes := portSteps(f, d.Memory)
 	d.Notes = append(d.Notes, notes...)
@@ -185,7 +185,7 @@ func decidePlug(f Facts, d Decision) Decision {
 		steps = append(steps, Step{Op: OpConnect, Text: "tell the guest its MTU, write hotplug-status = connected"})
 	}
 	d.Memory.Ifindex, d.Memory.MTU = f.Link.Index, mtu
-	d.State, d.Steps = Plugged, append(steps, tidySteps(f)...)
+	d.State, d.Steps = Plugged, steps
 	return d
 }
 
@@ -208,6 +208,8 @@ func portSteps(f Facts, m Memory) (steps []Step, mtu int, notes []string) {
 		steps = append(steps, Step{Op: OpFlush, Address: a, Text: "remove the address " + a.String()})
 	}
 	if !l.NoAddrGen {
+		// A bridge takes router advertisements before IPv6 sees them, but a port may leave its bridge.
+		steps = append(steps, Step{Op: OpIgnoreRA, Text: "ignore router advertisements"})
 		add("no IPv6 address of its own", bridge.Change{NoAddrGen: true})
 	}
 	if l.MAC != portMAC {
@@ -221,25 +223,15 @@ func portSteps(f Facts, m Memory) (steps []Step, mtu int, notes []string) {
 		add(fmt.Sprintf("MTU %d (was %d)", mtu, l.MTU), bridge.Change{MTU: mtu})
 	}
 	if l.Master != f.Bridge.Index {
+		if a := portAlias(f); l.Alias != a && (l.Alias == "" || strings.HasPrefix(l.Alias, aliasPrefix)) {
+			add("mark it", bridge.Change{Alias: &a})
+		}
 		add(masterText(f), bridge.Change{Master: ptr(f.Bridge.Index)})
 	}
 	if !l.Up || len(steps) > 0 && steps[0].takesDown() {
 		add("up", bridge.Change{Up: ptr(true)})
 	}
 	return steps, mtu, notes
-}
-
-// tidySteps are what a port that is usable already should have besides: router advertisements ignored (a bridge takes them before IPv6 sees
-// them, but a port may leave its bridge), and vifplug's mark.
-func tidySteps(f Facts) (steps []Step) {
-	if !f.Link.NoAddrGen {
-		steps = append(steps, Step{Op: OpIgnoreRA, Text: "ignore router advertisements"})
-	}
-	a := portAlias(f)
-	if f.Link.Master != f.Bridge.Index && f.Link.Alias != a && (f.Link.Alias == "" || strings.HasPrefix(f.Link.Alias, aliasPrefix)) {
-		steps = append(steps, linkStep("mark it", bridge.Change{Alias: &a}))
-	}
-	return steps
 }
 
 func masterText(f Facts) string {

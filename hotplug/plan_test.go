@@ -70,13 +70,13 @@ func TestDecide(t *testing.T) {
 		want string
 	}{
 		{"plain plug", born(), Memory{}, `plugged
+ignore router advertisements
 no IPv6 address of its own
+mark it
 put on xenbr0
 up
 read the port back
-tell the guest its MTU, write hotplug-status = connected
-ignore router advertisements
-mark it`},
+tell the guest its MTU, write hotplug-status = connected`},
 		{"28 right already", settled(), Memory{}, "plugged"},
 		{"28 every live state is adopted", with(settled(), func(f *Facts) { f.Node.State = StateReconfigured }), Memory{}, "plugged"},
 		{"28 connected but not plugged", with(settled(), func(f *Facts) { f.Link.Master, f.Master = 0, "" }), Memory{}, `plugged
@@ -91,13 +91,13 @@ tell the guest its MTU, write hotplug-status = connected`},
 		{"both gone", Facts{Key: Key{5, 0}}, adopted, "gone"},
 		{"4 rename, device down", with(born(), func(f *Facts) { f.Node.VIFName = "web-eth0" }), Memory{}, `plugged
 rename vif5.0 to web-eth0
+ignore router advertisements
 no IPv6 address of its own
+mark it
 put on xenbr0
 up
 read the port back
-tell the guest its MTU, write hotplug-status = connected
-ignore router advertisements
-mark it`},
+tell the guest its MTU, write hotplug-status = connected`},
 		{"4 rename, device up", with(settled(), func(f *Facts) { f.Node.VIFName = "web-eth0" }), Memory{}, `plugged
 take the device down to rename it
 rename vif5.0 to web-eth0
@@ -133,13 +133,13 @@ release the port from xenbr0`},
 		{"27 netdev made anew", with(settled(), func(f *Facts) {
 			f.Link = &bridge.Link{Index: 11, Name: "vif5.0", MAC: portMAC, MTU: 1500, MaxMTU: 65517}
 		}), adopted, `plugged
+ignore router advertisements
 no IPv6 address of its own
+mark it
 put on xenbr0
 up
 read the port back
-tell the guest its MTU, write hotplug-status = connected
-ignore router advertisements
-mark it`},
+tell the guest its MTU, write hotplug-status = connected`},
 		{
 			"29 the stock script acts too", with(settled(), func(f *Facts) { f.Node.Script = "/etc/xen/scripts/vif-bridge" }),
 			Memory{},
@@ -147,32 +147,32 @@ mark it`},
 		},
 		{"left to vif-route", with(born(), func(f *Facts) { f.Node.Script = "/etc/xen/scripts/vif-route-qubes" }), Memory{}, "seen other-script final"},
 		{"33 MTU of the node", with(born(), func(f *Facts) { f.Node.MTU = 9000 }), Memory{}, `plugged
+ignore router advertisements
 no IPv6 address of its own
 MTU 9000 (was 1500)
+mark it
 put on xenbr0
 up
 read the port back
-tell the guest its MTU, write hotplug-status = connected
-ignore router advertisements
-mark it`},
+tell the guest its MTU, write hotplug-status = connected`},
 		{"33 MTU of the bridge", with(born(), func(f *Facts) { f.Bridge.MTU = 1400; f.Link.NoAddrGen = true }), Memory{}, `plugged
 MTU 1400 (was 1500)
+mark it
 put on xenbr0
 up
 read the port back
-tell the guest its MTU, write hotplug-status = connected
-mark it`},
+tell the guest its MTU, write hotplug-status = connected`},
 		{
 			"33 the clamp is not fought", with(settled(), func(f *Facts) { f.Node.MTU = 9000 }), adopted,
 			"plugged\nnote: the guest takes no scatter-gather, so netback holds the MTU at 1500 instead of 9000",
 		},
 		{"33 a netdev that refused is asked for no more", with(born(), func(f *Facts) { f.Node.MTU, f.Link.MTU, f.Link.NoAddrGen = 9000, 1400, true }), Memory{Clamped: 10}, `plugged
 MTU 1500 (was 1400)
+mark it
 put on xenbr0
 up
 read the port back
 tell the guest its MTU, write hotplug-status = connected
-mark it
 note: the guest takes no scatter-gather, so netback holds the MTU at 1500 instead of 9000`},
 		{"33 MTU changed by the toolstack: the guest is told", with(settled(), func(f *Facts) { f.Node.MTU = 1400 }), adopted, `plugged
 MTU 1400 (was 1500)

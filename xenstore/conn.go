@@ -83,32 +83,20 @@ func (c *conn) one(ctx context.Context, tx uint32, o Op) (Result, error) {
 
 // pipeline sends requests in one write, where the transport allows it, and waits for all replies.
 func (c *conn) pipeline(ctx context.Context, tx uint32, ops []Op) ([]Result, error) {
-	for _, o := range ops {
-		if err := o.check(c.limit); err != nil {
-			return nil, err
-		}
-	}
-	if len(ops) == 0 {
-		return nil, nil
-	}
-	b := newBatch(ops)
-	if err := c.send(ctx, tx, b); err != nil {
-		return nil, ops[0].fail(err)
-	}
-	return c.await(ctx, b)
+	return c.start(ctx, tx, ops).Wait(ctx)
 }
 
 func (c *conn) await(ctx context.Context, b *batch) ([]Result, error) {
-	first := b.ops[0]
+	ops := b.ops
 	select {
 	case <-b.done:
 	case <-ctx.Done():
 		if c.abandon(b) {
-			return nil, first.fail(context.Cause(ctx))
+			return nil, ops[0].fail(context.Cause(ctx))
 		}
 	}
 	if b.err != nil {
-		return nil, first.fail(b.err)
+		return nil, ops[0].fail(b.err)
 	}
 	return b.results, nil
 }

@@ -67,17 +67,7 @@ func (c *Client) attempt(ctx context.Context, body func(*Tx) error) error {
 // Begin opens a transaction for who must do other things between its reads and its commit; [Client.Transaction] is for everybody else. It must
 // end, by Commit or Abort, and soon: an open transaction holds up a live update of the store.
 func (c *Client) Begin(ctx context.Context) (*Tx, error) {
-	conn := c.current()
-	start := Op{kind: wire.TransactionStart, payload: []byte{0}}
-	r, err := conn.one(ctx, 0, start)
-	if err != nil {
-		return nil, err
-	}
-	id, err := transactionID([]byte(r.Value))
-	if err != nil {
-		return nil, start.fail(err)
-	}
-	return &Tx{conn: conn, id: id}, nil
+	return c.StartBegin(ctx).Tx(ctx)
 }
 
 // Commit does the last requests and commits, all in one round trip. EAGAIN says that something that the transaction has read was changed

@@ -315,7 +315,7 @@ func TestErrorAtEveryStep(t *testing.T) {
 		reached := failed
 		mu.Unlock()
 		if !reached {
-			require.Greater(t, n, 6, "there are more steps than that")
+			require.Greater(t, n, 5, "there are more steps than that")
 			return
 		}
 		h.recorded(vif)
