@@ -61,6 +61,17 @@ func (w *watching) silent(why string) {
 	}
 }
 
+// over waits until calls have ceased.
+func (w *watching) over() {
+	for {
+		select {
+		case <-w.calls:
+		case <-time.After(2*quiet + 50*time.Millisecond):
+			return
+		}
+	}
+}
+
 func TestWatchSeesAWrittenFile(t *testing.T) {
 	w := watch(t, t.TempDir())
 	w.write(MainFile, `control.readers = "a"`)
@@ -69,16 +80,26 @@ func TestWatchSeesAWrittenFile(t *testing.T) {
 	assert.Empty(t, w.next().Readers, "a file that is removed is a change")
 }
 
-// A burst is one call, after its end, so that no half-written file is read.
+// A burst is one call, after its end, so that no half-written file is read. On a machine that is so busy that the writer itself pauses, the burst
+// was none: it is tried again.
 func TestWatchDebounces(t *testing.T) {
 	w := watch(t, dirOf(t, map[string]string{MainFile: "", "conf.d/a.toml": ""}))
-	for i := range 50 {
-		w.write("conf.d/a.toml", `control.readers = "half`)
-		w.write(MainFile, "# change "+string(rune('a'+i%26)))
+	for range 20 {
+		pause, last := time.Duration(0), time.Now()
+		for i := range 50 {
+			w.write("conf.d/a.toml", `control.readers = "half"`)
+			w.write(MainFile, "# change "+string(rune('a'+i%26)))
+			pause, last = max(pause, time.Since(last)), time.Now()
+		}
+		w.write("conf.d/a.toml", `control.readers = "whole"`)
+		if pause = max(pause, time.Since(last)); pause < quiet/2 {
+			assert.Equal(t, "whole", w.next().Readers)
+			w.silent("a burst is one call")
+			return
+		}
+		w.over()
 	}
-	w.write("conf.d/a.toml", `control.readers = "whole"`)
-	assert.Equal(t, "whole", w.next().Readers)
-	w.silent("a burst is one call")
+	t.Error("this machine is too busy to write fifty files within a second")
 }
 
 // Editors write another file and rename it over the old one, again and again: the directory is watched, not the file that is gone.
