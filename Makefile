@@ -49,7 +49,7 @@ bench: build ## vifplug beside the stock script, in one run (root)
 FUZZTIME ?= 10m
 fuzz: ## every fuzz target for FUZZTIME (10m) each
 	@for p in $$($(GO) list ./...); do for f in $$($(GO) test -list '^Fuzz' $$p | grep ^Fuzz); do \
-	  echo "== $$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -parallel 2 $$p || exit 1; done; done
+	  echo "== $$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x -parallel 2 $$p || exit 1; done; done
 
 install: build man ## install under DESTDIR: binaries, units, udev rules, what keeps others off vifs, man pages
 	install -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(LIBDIR)/systemd/{system,network} $(DESTDIR)$(LIBDIR)/udev/rules.d $(DESTDIR)$(LIBDIR)/NetworkManager/conf.d \
