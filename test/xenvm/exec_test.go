@@ -40,11 +40,7 @@ func TestOutput(t *testing.T) {
 
 // TestGoTestExec runs on the host what `make test-xen` runs: go test -exec, with this program, against a real dom0. Each case is one boot.
 func TestGoTestExec(t *testing.T) {
-	dir := t.TempDir()
-	xenvm := filepath.Join(dir, "xenvm")
-	goCommand(t, ".", "build", "-o", xenvm, ".")
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "go.mod"), []byte("module sample\n\ngo 1.24\n"), 0o600))
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "sample_test.go"), []byte(sample), 0o600))
+	dir, xenvm := sampleModule(t)
 	t.Setenv("VIFPLUG_WORD", "for the test in dom0")
 	for name, tt := range map[string]struct {
 		status int
@@ -52,8 +48,7 @@ func TestGoTestExec(t *testing.T) {
 	}{
 		"Pass":   {0, []string{"--- PASS: TestPass", "for the test in dom0", "ok  \tsample"}},
 		"Fail":   {1, []string{"--- FAIL: TestFail", "as it should", "FAIL\tsample"}},
-		"Panic":  {1, []string{"panic: at the lab", "goroutine ", "sample_test.go:13", "exit status 2"}},
-		"Status": {1, []string{"exit status 7"}},
+		"Panic":  {1, []string{"panic: at the lab", "goroutine ", "sample_test.go:13", "FAIL\tsample"}},
 		"Output": {0, []string{"\nline 19999\n", "tab\t, return\r, escape \x1b[0m, no newline at the end"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -68,6 +63,29 @@ func TestGoTestExec(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The status that go test keeps to itself is the test's.
+func TestExecStatus(t *testing.T) {
+	dir, xenvm := sampleModule(t)
+	binary := filepath.Join(dir, "sample.test")
+	goCommand(t, dir, "test", "-c", "-o", binary, ".")
+	cmd := exec.CommandContext(t.Context(), xenvm, "exec", binary, "-test.run", "^TestStatus$")
+	cmd.Dir = dir
+	out, _ := cmd.CombinedOutput()
+	require.NotNil(t, cmd.ProcessState, "%s", out)
+	assert.Equal(t, 7, cmd.ProcessState.ExitCode(), "%s", out)
+}
+
+// sampleModule writes the sample and builds this program beside it.
+func sampleModule(t *testing.T) (dir, xenvm string) {
+	t.Helper()
+	dir = t.TempDir()
+	xenvm = filepath.Join(dir, "xenvm")
+	goCommand(t, ".", "build", "-o", xenvm, ".")
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "go.mod"), []byte("module sample\n\ngo 1.24\n"), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "sample_test.go"), []byte(sample), 0o600))
+	return dir, xenvm
 }
 
 func goCommand(t *testing.T, dir string, args ...string) {
