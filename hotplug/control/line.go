@@ -29,7 +29,7 @@ const firstWord = 10 * time.Second
 
 // front gives the connections of l that are not vif-plug's.
 func (s *lines) front(l net.Listener) net.Listener {
-	f := &front{Listener: l, lines: s, others: make(chan net.Conn), failed: make(chan error, 1), done: make(chan struct{})}
+	f := &front{Listener: l, lines: s, others: make(chan net.Conn), failed: make(chan error), done: make(chan struct{})}
 	s.busy.Add(1)
 	go f.runAccept()
 	return f
@@ -84,8 +84,13 @@ func (f *front) runAccept() {
 	for {
 		c, err := f.Listener.Accept()
 		if err != nil {
-			f.failed <- err
-			return
+			// the server of HTTP decides what an error means: of one that passes it asks again, after a pause
+			select {
+			case f.failed <- err:
+				continue
+			case <-f.done:
+				return
+			}
 		}
 		if !f.lines.begin(c) {
 			_ = c.Close()

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -128,3 +129,33 @@ func TestLineWithAsk(t *testing.T) {
 	assert.EqualError(t, s.server.hotplug(context.Background(), inv), refused.Text)
 	assert.NotErrorIs(t, refused, hotplug.ErrStopping)
 }
+
+// stumbling is a listener whose first Accept fails as it does for want of descriptors.
+type stumbling struct {
+	net.Listener
+	stumbled bool // runAccept's alone
+}
+
+func (l *stumbling) Accept() (net.Conn, error) {
+	if !l.stumbled {
+		l.stumbled = true
+		return nil, &net.OpError{Op: "accept", Err: syscall.EMFILE}
+	}
+	return l.Listener.Accept()
+}
+
+// An error that passes ends nothing, neither for vif-plug nor for HTTP.
+func TestAcceptThatFailsOnce(t *testing.T) {
+	s := serve(t)
+	l, err := net.Listen("unix", s.socket+"-stumbling")
+	require.NoError(t, err)
+	served := make(chan error, 1)
+	go runServeOn(s.server, &stumbling{Listener: l}, served)
+	s.socket += "-stumbling"
+	assert.Equal(t, "done\n", s.say(s.dial(), "hotplug offline vif backend/vif/3/0 \n"))
+	assert.Equal(t, 200, s.ask("GET", "/v1/domains").code)
+	require.NoError(t, s.server.Close())
+	assert.NoError(t, <-served)
+}
+
+func runServeOn(s *Server, l net.Listener, served chan<- error) { served <- s.Serve(l) }
