@@ -52,7 +52,7 @@ func TestGoTestExec(t *testing.T) {
 		"Output": {0, []string{"\nline 19999\n", "tab\t, return\r, escape \x1b[0m, no newline at the end"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			out, status := goTest(t, dir, "-count=1", "-v", "-run", "^Test"+name+"$", "-exec", xenvm+" exec", ".")
+			out, status := goTest(t, dir, "-count=1", "-v", "-timeout", "1m", "-run", "^Test"+name+"$", "-exec", xenvm+" exec", ".")
 			assert.Equal(t, tt.status, status)
 			for _, want := range tt.wants {
 				assert.Contains(t, out, want)
@@ -70,7 +70,7 @@ func TestExecStatus(t *testing.T) {
 	dir, xenvm := sampleModule(t)
 	binary := filepath.Join(dir, "sample.test")
 	goCommand(t, dir, "test", "-c", "-o", binary, ".")
-	cmd := exec.CommandContext(t.Context(), xenvm, "exec", binary, "-test.run", "^TestStatus$")
+	cmd := exec.CommandContext(t.Context(), xenvm, "exec", binary, "-test.timeout", "1m", "-test.run", "^TestStatus$")
 	cmd.Dir = dir
 	out, _ := cmd.CombinedOutput()
 	require.NotNil(t, cmd.ProcessState, "%s", out)

@@ -20,6 +20,8 @@ const (
 const (
 	defaultTimeout = 10 * time.Minute
 	bootAllowance  = 90 * time.Second // what exec gives on top of the test's own limit
+	bootLimit      = 2 * time.Minute  // a dom0 that has not come up by then never will: it takes 6 to 10 s, and four times that on a busy machine
+	bootTries      = 3
 )
 
 // options are the flags of run and exec.

@@ -85,6 +85,7 @@ func mustBeStatic(program string) error {
 	return nil
 }
 
+// boot runs the job in a dom0. One that does not come up is tried again, and said so: the job has not begun, so nothing of it is repeated.
 func boot(o options, dir string, root *cpio.Tree, limit time.Duration) int {
 	initrd, err := joinInitrd(filepath.Join(dir, image.InitrdFile), root)
 	if err != nil {
@@ -94,29 +95,42 @@ func boot(o options, dir string, root *cpio.Tree, limit time.Duration) int {
 	ctx := context.Background()
 	if limit > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, limit, errTime)
+		ctx, cancel = context.WithTimeoutCause(ctx, limit+(bootTries-1)*bootLimit, errTime)
 		defer cancel()
 	}
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGHUP)
 	defer signal.Stop(signals)
+	config := machine.Config{
+		Xen: filepath.Join(dir, image.XenFile), Kernel: filepath.Join(dir, image.KernelFile), Memory: o.memory, KernelArgs: o.kernel, BootLimit: bootLimit,
+	}
+	for try := 1; ; try++ {
+		status, err := bootOnce(ctx, o, config, initrd, signals)
+		if !errors.Is(err, machine.ErrNoBoot) || try == bootTries {
+			return status
+		}
+		say("trying again (%d of %d)", try+1, bootTries)
+	}
+}
+
+// bootOnce is one attempt. What went wrong has been said when it returns.
+func bootOnce(ctx context.Context, o options, config machine.Config, initrd *os.File, signals <-chan os.Signal) (status int, err error) {
 	console := &tail{}
 	var consoles io.Writer = console
 	if o.console != "" {
 		f, err := os.Create(o.console)
 		if err != nil {
-			return finish(fmt.Errorf("console: %w", err))
+			return finish(fmt.Errorf("console: %w", err)), err
 		}
 		defer f.Close() //nolint:errcheck // a log
 		consoles = io.MultiWriter(console, f)
 	}
-	config := machine.Config{Xen: filepath.Join(dir, image.XenFile), Kernel: filepath.Join(dir, image.KernelFile), Memory: o.memory, KernelArgs: o.kernel}
 	result, err := machine.Run(ctx, config, initrd, machine.Streams{Out: os.Stdout, Err: os.Stderr, Console: consoles, Signals: signals})
 	if o.verbose {
 		say("dom0 ran the job %s after power-on; all took %s", seconds(result.Boot), seconds(result.Total))
 	}
 	if err == nil {
-		return result.Status
+		return result.Status, nil
 	}
 	say("%v", err)
 	if result.Boot == 0 {
@@ -125,9 +139,9 @@ func boot(o options, dir string, root *cpio.Tree, limit time.Duration) int {
 		say("the end of its console:\n%s", s)
 	}
 	if errors.Is(err, errTime) {
-		return statusTimeout
+		return statusTimeout, err
 	}
-	return statusNoDom0
+	return statusNoDom0, err
 }
 
 // joinInitrd puts the image's root and the overlay one after the other into memory.

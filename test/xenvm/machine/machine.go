@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"vifplug/test/xenvm/job"
 )
@@ -20,6 +21,8 @@ type Config struct {
 	Memory int    // of the whole machine, MiB; 0: 2048
 	Dom0   int    // of dom0, MiB; 0: 1024
 	CPUs   int    // 0: 2
+
+	BootLimit time.Duration // from power-on to the job's start; 0: none
 
 	KernelArgs string // more of dom0's kernel command line
 }

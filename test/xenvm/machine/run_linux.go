@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"runtime"
@@ -22,6 +23,9 @@ import (
 
 // ErrNoStatus says that the machine stopped before the job had ended.
 var ErrNoStatus = errors.New("machine: dom0 ended without an exit status of the job")
+
+// ErrNoBoot says that the job had not started within [Config.BootLimit].
+var ErrNoBoot = errors.New("machine: dom0 did not come up in time")
 
 // Streams are the ends of a run on the host.
 type Streams struct {
@@ -67,6 +71,8 @@ func Run(ctx context.Context, c Config, initrd *os.File, s Streams) (Result, err
 	pumps.Go(func() { r.runCopy(s.Out, ours[fdOut-3]) })
 	pumps.Go(func() { r.runCopy(s.Err, ours[fdErr-3]) })
 	pumps.Go(r.runControl)
+	stuck := r.limitBoot(c.BootLimit)
+	defer stuck.Stop()
 	var signals sync.WaitGroup
 	signals.Go(func() { r.runSignals(s.Signals) })
 	pumps.Wait() // all ports are closed: QEMU has ended, and all that it had taken from the dom0 has been passed on
@@ -77,6 +83,8 @@ func Run(ctx context.Context, c Config, initrd *os.File, s Streams) (Result, err
 	switch {
 	case r.ended:
 		return r.result, r.copyErr
+	case r.noBoot.Load():
+		return r.result, fmt.Errorf("%w (%v)", ErrNoBoot, r.result.Total.Round(time.Second))
 	case ctx.Err() != nil:
 		return r.result, fmt.Errorf("machine: stopped after %s: %w", r.result.Total.Round(time.Second), context.Cause(ctx))
 	case said.Len() > 0:
@@ -95,9 +103,23 @@ type running struct {
 	result  Result
 	ended   bool
 	ready   atomic.Bool // the job is about to start
+	noBoot  atomic.Bool // it was not, in time
 
 	mu      sync.Mutex // guards copyErr
 	copyErr error
+}
+
+// limitBoot stops a machine whose job has not started in time: QEMU's emulation of several processors now and then stands still while it boots.
+func (r *running) limitBoot(limit time.Duration) *time.Timer {
+	if limit <= 0 {
+		limit = math.MaxInt64
+	}
+	return time.AfterFunc(limit, func() {
+		if !r.ready.Load() {
+			r.noBoot.Store(true)
+			r.kill()
+		}
+	})
 }
 
 // runCopy passes a stream on until its end. A reader that goes away must not stop the machine's writer: the rest is dropped, and said.

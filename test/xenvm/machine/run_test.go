@@ -98,6 +98,20 @@ func TestTimeRunsOut(t *testing.T) {
 	require.ErrorIs(t, start(t, ctx, nil).err, errLate)
 }
 
+// A machine whose job does not start is stopped; one whose job has started is not.
+func TestBootLimit(t *testing.T) {
+	run := func(script string, limit time.Duration) error {
+		emulator(t, script)
+		initrd, err := os.Open(os.DevNull)
+		require.NoError(t, err)
+		defer initrd.Close() //nolint:errcheck // /dev/null
+		_, err = Run(t.Context(), Config{BootLimit: limit}, initrd, Streams{Out: new(bytes.Buffer), Err: new(bytes.Buffer), Console: new(bytes.Buffer)})
+		return err
+	}
+	require.ErrorIs(t, run(stay, 50*time.Millisecond), ErrNoBoot)
+	require.NoError(t, run("echo ready >&6; sleep 0.7; echo exit 0 >&6"+stay, 500*time.Millisecond))
+}
+
 func TestSignals(t *testing.T) {
 	signals := make(chan os.Signal, 2)
 	t.Run("before the job they stop the machine", func(t *testing.T) {
