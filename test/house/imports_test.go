@@ -55,7 +55,7 @@ var owners = map[string]struct {
 	"github.com/mdlayher/socket":               {[]string{"udev"}, "for the uevent socket's deadlines"},
 	"github.com/coreos/go-systemd/v22":         {[]string{"systemd"}, "one package speaks to systemd"},
 	"github.com/fsnotify/fsnotify":             {[]string{"hotplug/config"}, "only configuration is watched on disk"},
-	"github.com/pelletier/go-toml/v2":          {[]string{"hotplug/config"}, "one package reads configuration"},
+	"github.com/pelletier/go-toml/v2":          {[]string{"hotplug/config", "bridge/network"}, "configuration has two halves: the service's, and the declared networks"},
 	"github.com/spf13/cobra":                   {[]string{"cmd/vifctl"}, "the daemon and vif-plug start without it"},
 	"github.com/prometheus/client_golang":      {[]string{"cmd/vifplugd"}, "metrics are the daemon's"},
 	"golang.org/x/sys/unix":                    {[]string{"bridge", "udev", "systemd", "qemu", "hotplug", "xenstore", "test"}, "commands leave system calls to the rooms"},
@@ -65,7 +65,7 @@ var owners = map[string]struct {
 	"github.com/google/go-cmp":                 {nil, "tests alone"},
 	"github.com/rogpeppe/go-internal":          {nil, "tests alone"},
 	"github.com/mdlayher/netlink/nltest":       {[]string{"bridge"}, "a kernel that is one function, for bridge's tests"},
-	"github.com/pelletier/go-toml/v2/unstable": {[]string{"hotplug/config"}, "for the places of errors"},
+	"github.com/pelletier/go-toml/v2/unstable": {[]string{"hotplug/config", "bridge/network"}, "for the places of errors"},
 }
 
 // ownerOf finds the entry for an import: the longest that it lies under.
