@@ -62,7 +62,10 @@ func (b *bench) theStorm(ctx context.Context) error {
 			return fmt.Errorf("not plugged: %s: %v", text, err)
 		}
 	}
-	return b.memoryAndIdle(ctx, before)
+	if err := b.memoryAndIdle(ctx, before); err != nil {
+		return err
+	}
+	return b.theReturn(ctx, ids)
 }
 
 func bridgeOf(i int) string { return "xenbr" + strconv.Itoa(i/perBridge) }
