@@ -13,7 +13,7 @@ export CGO_ENABLED := 0
 
 # Debian's packages: those that the tests on this machine need, and those of the lab (test/xenvm prints the latter; a test keeps the lists equal).
 TEST_PACKAGES := gcc libc6-dev iproute2 xen-utils-4.17 xen-utils-common xenstore-utils systemd udev bridge-utils
-LAB_PACKAGES  := xen-hypervisor-4.17-amd64 qemu-system-x86 qemu-system-xen seabios ipxe-qemu ovmf busybox-static cpio kmod nftables ethtool tcpdump
+LAB_PACKAGES  := xen-hypervisor-4.17-amd64 qemu-system-x86 qemu-system-xen seabios ipxe-qemu ovmf busybox-static cpio kmod nftables ethtool tcpdump ifupdown vlan ifenslave
 
 .PHONY: help build deps demo test test-xen bench fuzz lint install man clean
 

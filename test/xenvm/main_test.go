@@ -210,4 +210,4 @@ func TestMakefile(t *testing.T) {
 }
 
 // essential are packages that every Debian has, and qemu-system-data, on which qemu-system-x86 depends.
-var essential = []string{"bash", "coreutils", "grep", "sed", "util-linux", "libgcc-s1", "mawk", "qemu-system-data"}
+var essential = []string{"bash", "coreutils", "debianutils", "grep", "sed", "util-linux", "libgcc-s1", "mawk", "qemu-system-data"}

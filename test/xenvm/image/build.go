@@ -109,7 +109,7 @@ func dom0Tree(work, release, kernel string) (*cpio.Tree, error) {
 	}
 	t.Link("var/run", "/run")
 	t.Link("var/lock", "/run/lock")
-	t.Bytes("etc/passwd", 0o644, []byte("root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534:nobody:/:/bin/false\n"))
+	t.Bytes("etc/passwd", 0o644, []byte("root:x:0:0:root:/root:/bin/bash\nsystemd-network:x:998:998::/:/bin/false\nnobody:x:65534:65534:nobody:/:/bin/false\n"))
 	t.Bytes("etc/group", 0o644, []byte(groups))
 	t.Bytes("etc/hosts", 0o644, []byte("127.0.0.1 localhost\n"))
 	t.Bytes("etc/nsswitch.conf", 0o644, []byte("passwd: files\ngroup: files\nhosts: files\n"))
@@ -126,9 +126,9 @@ func dom0Tree(work, release, kernel string) (*cpio.Tree, error) {
 	return t, addGuests(t, work, release, kernel)
 }
 
-// groups are those that udev's own rules name; without them each start of udevd complains.
+// groups are those that udev's own rules name, without which each start of udevd complains, and networkd's.
 const groups = "root:x:0:\ntty:x:5:\ndisk:x:6:\nlp:x:7:\ndialout:x:20:\nkmem:x:15:\ncdrom:x:24:\nfloppy:x:25:\ntape:x:26:\naudio:x:29:\nvideo:x:44:\n" +
-	"input:x:101:\nsgx:x:102:\nkvm:x:103:\nrender:x:104:\nnogroup:x:65534:\n"
+	"input:x:101:\nsgx:x:102:\nkvm:x:103:\nrender:x:104:\nsystemd-network:x:998:\nnogroup:x:65534:\n"
 
 func addRecipe(t *cpio.Tree) error {
 	var programs []string
@@ -156,6 +156,7 @@ func addRecipe(t *cpio.Tree) error {
 func addLinks(t *cpio.Tree) error {
 	links := map[string]string{
 		"/usr/bin/awk": "mawk", "/bin/sh": "bash", udevd: "/usr/bin/udevadm", "/usr/sbin/xl": xenTools + "/bin/xl", "/usr/sbin/ip": "/usr/bin/ip",
+		"/usr/sbin/ifdown": "ifup",
 	}
 	for _, x := range []string{"chmod", "exists", "list", "ls", "read", "rm", "watch", "write"} {
 		links["/usr/bin/xenstore-"+x] = "xenstore"

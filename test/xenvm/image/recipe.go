@@ -57,7 +57,14 @@ var recipe = []item{
 	{pkg: "seabios", files: []string{"/usr/share/seabios/bios-256k.bin", "/usr/share/seabios/vgabios-stdvga.bin", "/usr/share/seabios/vgabios-cirrus.bin"}},
 	{pkg: "ipxe-qemu", files: []string{"/usr/lib/ipxe/qemu/efi-e1000.rom", "/usr/lib/ipxe/qemu/efi-rtl8139.rom", "/usr/lib/ipxe/qemu/efi-virtio.rom"}},
 	{pkg: "iproute2", programs: []string{"/sbin/ip", "/sbin/bridge", "/sbin/tc"}},
-	{pkg: "bridge-utils", programs: []string{"/usr/sbin/brctl"}},
+	// the three ways to set a host's networks up that vifctl import is tried on: ifupdown with its helpers, systemd-networkd (below), ip
+	{pkg: "bridge-utils", programs: []string{"/usr/sbin/brctl"}, files: []string{
+		"/lib/bridge-utils", "/etc/network/if-pre-up.d/bridge", "/etc/network/if-post-down.d/bridge",
+	}},
+	{pkg: "ifupdown", programs: []string{"/sbin/ifup"}, files: []string{"/lib/ifupdown"}},
+	{pkg: "vlan", files: []string{"/etc/network/if-pre-up.d/vlan", "/etc/network/if-post-down.d/vlan"}},
+	{pkg: "ifenslave", files: []string{"/etc/network/if-pre-up.d/ifenslave", "/etc/network/if-post-down.d/ifenslave", "/etc/network/if-up.d/ifenslave"}},
+	{pkg: "debianutils", programs: []string{"/usr/bin/run-parts"}},
 	{pkg: "nftables", programs: []string{"/usr/sbin/nft"}},
 	{pkg: "ethtool", programs: []string{"/usr/sbin/ethtool"}},
 	{pkg: "tcpdump", programs: []string{"/usr/bin/tcpdump"}},
@@ -71,7 +78,7 @@ var recipe = []item{
 		"/lib/udev/rules.d/50-udev-default.rules", "/lib/udev/rules.d/75-net-description.rules", "/lib/udev/rules.d/80-drivers.rules",
 		"/lib/udev/rules.d/80-net-setup-link.rules", "/lib/systemd/network/99-default.link", "/lib/systemd/network/73-usb-net-by-mac.link",
 	}},
-	{pkg: "systemd", programs: []string{"/usr/bin/systemd-socket-activate", "/usr/bin/systemd-notify"}},
+	{pkg: "systemd", programs: []string{"/usr/bin/systemd-socket-activate", "/usr/bin/systemd-notify", "/lib/systemd/systemd-networkd"}},
 	// libraries that are loaded while running, not named by the programs
 	{pkg: "libgcc-s1", files: []string{"/lib/x86_64-linux-gnu/libgcc_s.so.1"}},
 }
