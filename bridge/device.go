@@ -72,7 +72,13 @@ type Address struct {
 	// Valid and Preferred are what is left of the lifetimes that DHCP or a router gave; 0: for ever.
 	Valid, Preferred time.Duration `json:",omitempty"`
 	NoPrefixRoute    bool          `json:",omitempty"` // the kernel made no route to its subnet
+	Metric           int           `json:",omitempty"` // of that route; 0: the kernel's
+	Label            string        `json:",omitempty"` // IPv4: what follows the device's name and a colon in its label ("eth0:1"), which ifupdown and keepalived give
+	NoDAD            bool          `json:",omitempty"` // IPv6: use it at once, nobody else has it. Asked for when adding, never reported
 }
+
+// Deprecated is the Preferred of an address whose preferred lifetime has run out.
+const Deprecated = time.Nanosecond
 
 // Same says that two are the same address of a device for the kernel, whatever their lifetimes and makers.
 func (a Address) Same(b Address) bool { return a.Prefix == b.Prefix && a.Peer == b.Peer }
@@ -93,7 +99,8 @@ type Route struct {
 	Type     int          // 1 unicast (linux: RTN_...)
 	OnLink   bool         `json:",omitempty"` // the gateway is taken to be on the link
 	MTU      int          `json:",omitempty"`
-	// Multipath is set where it has several next hops, of which one goes by Device. Such a route is shown, never changed.
+	// Multipath is set where it has several next hops, of which one goes by Device: each is a Route. It is also set where a Route cannot say all
+	// of it (a nexthop object, an encapsulation, a source prefix, a TOS). Such a route is shown, never changed.
 	Multipath bool `json:",omitempty"`
 }
 

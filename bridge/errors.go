@@ -22,7 +22,7 @@ var (
 
 var kinds = map[syscall.Errno]error{
 	syscall.ENODEV: ErrNotFound, syscall.ENOENT: ErrNotFound, syscall.ENXIO: ErrNotFound,
-	syscall.EEXIST: ErrExists, syscall.EBUSY: ErrBusy, syscall.EINVAL: ErrInvalid, syscall.ERANGE: ErrInvalid, syscall.EADDRNOTAVAIL: ErrInvalid,
+	syscall.EEXIST: ErrExists, syscall.EBUSY: ErrBusy, syscall.ENOTEMPTY: ErrBusy, syscall.EINVAL: ErrInvalid, syscall.ERANGE: ErrInvalid, syscall.EADDRNOTAVAIL: ErrInvalid,
 	syscall.EOPNOTSUPP: ErrUnsupported, syscall.EAFNOSUPPORT: ErrUnsupported, syscall.EPERM: ErrPermission, syscall.EACCES: ErrPermission,
 }
 

@@ -19,6 +19,7 @@ type Link struct {
 	Up               bool   // set up by the administrator (IFF_UP)
 	Running          bool   // up, and has carrier (IFF_RUNNING)
 	IsPort           bool   // a port of a bridge
+	Filtering        bool   // a bridge that filters VLANs
 	Parent           string // parent device's sysfs name, "vif-5-0" for netback's
 	ParentBus        string // its bus, "xen-backend" for netback's
 	NoAddrGen        bool   // makes no IPv6 address of its own; also where the device has no IPv6
@@ -75,12 +76,23 @@ func (l *Link) attribute(kind uint16, v []byte) {
 }
 
 func (l *Link) linkInfo(b []byte) {
+	var data []byte
 	for kind, v := range attrs(b) {
 		switch kind {
 		case unix.IFLA_INFO_KIND:
 			l.Kind = text(v)
+		case unix.IFLA_INFO_DATA:
+			data = v
 		case unix.IFLA_INFO_SLAVE_KIND:
 			l.IsPort = text(v) == "bridge"
+		}
+	}
+	if l.Kind != "bridge" {
+		return
+	}
+	for kind, v := range attrs(data) {
+		if kind == unix.IFLA_BR_VLAN_FILTERING && len(v) > 0 {
+			l.Filtering = v[0] != 0
 		}
 	}
 }
