@@ -22,6 +22,7 @@ type Bond struct {
 	MTU     int             // 0: as its networks need
 	MAC     *bridge.MAC     // nil: the first port's
 	At      Place           `json:"-"`
+	Keys    Places          `json:"-"`
 }
 
 // Network is a logical network of the host.
@@ -40,6 +41,7 @@ type Network struct {
 	VLANFiltering bool
 	Bridge        bridge.Settings // those of bridge.BridgeOptions that are declared: stp_state, forward_delay, ageing_time...
 	At            Place           `json:"-"`
+	Keys          Places          `json:"-"`
 }
 
 // Roles are what a network carries.
@@ -60,8 +62,12 @@ func (r Roles) Has(some Roles) bool { return r&some == some }
 // Place is where in a file something stands; its zero is nowhere.
 type Place struct {
 	File      string
-	Line, Col int // count from 1
+	Line, Col int    // count from 1; Col in bytes
+	Text      string // the line
 }
+
+// Places are where the values of keys stand, by the keys' names.
+type Places map[string]Place
 
 // Guest is a guest's NIC as the engine or a device's ifalias tells, for views and plans.
 type Guest struct {
