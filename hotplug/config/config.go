@@ -4,6 +4,7 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,11 +13,11 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
 
+	"vifplug/bridge/network"
 	"vifplug/hotplug"
 )
 
@@ -30,9 +31,13 @@ const MainFile = "vifplug.toml"
 type Config struct {
 	Policy  hotplug.Policy
 	Readers string // group whose members may read the control socket; "": none
+	// Networks are what [[bond]] and [[network]] declare, each network still without what [network.Resolve] gives. After an error they are only
+	// what is right so far: nothing may be planned from them.
+	Networks network.Spec
+	Warnings []string // about what is accepted and yet hardly meant
 }
 
-// document is a file's shape. Keys that a file does not name keep what they had.
+// document is a file's shape, but for bonds and networks, which [network.Parse] reads. Keys that a file does not name keep what they had.
 type document struct {
 	Hotplug struct {
 		BridgeWait        wait     `toml:"bridge-wait"`
@@ -45,14 +50,16 @@ type document struct {
 	} `toml:"control"`
 }
 
-// keys are all that a file may say, and what each wants.
+const aTable = "a table"
+
+// keys are all that a file may say beside bonds and networks, and what each wants.
 var keys = []struct{ name, want string }{
-	{"hotplug", "a table"},
+	{"hotplug", aTable},
 	{"hotplug.bridge-wait", `a duration such as "30s" or "0s"`},
 	{"hotplug.netdev-wait", `a duration such as "30s" or "0s"`},
 	{"hotplug.legacy-bridge-names", "true or false"},
 	{"hotplug.leave-scripts", `a list of names such as ["vif-route"]`},
-	{"control", "a table"},
+	{"control", aTable},
 	{"control.readers", `the name of a group such as "adm"`},
 }
 
@@ -67,7 +74,7 @@ func (w *wait) UnmarshalText(b []byte) error {
 	v, err := time.ParseDuration(string(b))
 	switch {
 	case err != nil || v < 0:
-		return unstable.NewParserError(b, "%q is no duration such as \"30s\" or \"0s\"", clip(string(b)))
+		return unstable.NewParserError(b, "%q is no duration such as \"30s\" or \"0s\"", network.Clip(string(b)))
 	case v > MaxWait:
 		return unstable.NewParserError(b, "%v is longer than %v. libxl gives up after 40 s: say less", v, MaxWait)
 	}
@@ -75,21 +82,77 @@ func (w *wait) UnmarshalText(b []byte) error {
 	return nil
 }
 
-// Load reads the configuration of a directory. The errors of all files are returned at once, with file, line and column: of each file all unknown
-// keys, or the first wrong value. The Config has everything that is right and was read before an error, so it may be used all the same.
+// Load reads the configuration of a directory. The errors of all files are returned at once, with file, line and column: of bonds and networks all,
+// else of each file all unknown keys, or the first wrong value. The Config has everything that is right and was read before an error, so it may
+// be used all the same, but for its Networks.
 func Load(dir string) (Config, error) {
-	doc := defaults()
-	files, err := filesOf(dir)
+	names, err := filesOf(dir)
 	errs := []error{err}
-	for _, f := range files {
-		text, err := os.ReadFile(f)
+	var files []network.File
+	for _, name := range names {
+		text, err := os.ReadFile(name)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("config: %w", err))
 			continue
 		}
-		errs = append(errs, decode(f, text, &doc))
+		files = append(files, network.File{Name: name, Text: text})
 	}
-	return doc.config(), errors.Join(errs...)
+	out, err := read(files)
+	return out, errors.Join(append(errs, err)...)
+}
+
+// read reads the texts of files.
+func read(files []network.File) (Config, error) {
+	doc := defaults()
+	var faults []*network.Error
+	for _, f := range files {
+		faults = append(faults, decode(f.Name, f.Text, &doc)...)
+	}
+	out := doc.config()
+	var err error
+	out.Networks, out.Warnings, err = declared(files)
+	return out, errors.Join(inOrder(files, faults, err)...)
+}
+
+// declared reads bonds and networks, and judges what could be read in full.
+func declared(files []network.File) (network.Spec, []string, error) {
+	spec, err := network.Parse(files, tables()...)
+	if err != nil {
+		return spec, nil, err
+	}
+	warnings, err := network.Check(spec)
+	return spec, warnings, err
+}
+
+// tables are the top-level tables of which keys tells.
+func tables() (out []string) {
+	for _, k := range keys {
+		if k.want == aTable {
+			out = append(out, k.name)
+		}
+	}
+	return out
+}
+
+// inOrder puts the faults of both halves of the configuration in the order of their places. What is no TOML both halves have found: it is told
+// once.
+func inOrder(files []network.File, faults []*network.Error, networks error) (out []error) {
+	theirs := network.Errors(networks)
+	faults = slices.DeleteFunc(faults, func(f *network.Error) bool {
+		return slices.ContainsFunc(theirs, func(o *network.Error) bool { return o.At == f.At })
+	})
+	faults = append(faults, theirs...)
+	rank := map[string]int{}
+	for i, f := range files {
+		rank[f.Name] = i
+	}
+	slices.SortStableFunc(faults, func(a, b *network.Error) int {
+		return cmp.Or(cmp.Compare(rank[a.At.File], rank[b.At.File]), cmp.Compare(a.At.Line, b.At.Line), cmp.Compare(a.At.Col, b.At.Col))
+	})
+	for _, f := range faults {
+		out = append(out, f)
+	}
+	return out
 }
 
 func defaults() document {
@@ -136,35 +199,47 @@ func filesOf(dir string) ([]string, error) {
 func isConfig(name string) bool { return filepath.Ext(name) == ".toml" && name[0] != '.' }
 
 // decode reads one file over what the files before it said.
-func decode(name string, text []byte, into *document) error {
+func decode(name string, text []byte, into *document) []*network.Error {
 	had := into.Hotplug.LeaveScripts
-	err := explain(name, text, toml.NewDecoder(bytes.NewReader(text)).DisallowUnknownFields().Decode(into))
+	faults := explain(name, text, toml.NewDecoder(bytes.NewReader(text)).DisallowUnknownFields().Decode(into))
 	if slices.Contains(into.Hotplug.LeaveScripts, "") {
 		into.Hotplug.LeaveScripts = had
-		err = errors.Join(err, fmt.Errorf("%s: hotplug.leave-scripts: every script's name begins with \"\". Name scripts, or say [] to leave none alone", name))
+		faults = append(faults, &network.Error{
+			At:   network.Place{File: name, Line: 1, Col: 1},
+			What: "hotplug.leave-scripts: every script's name begins with \"\". Name scripts, or say [] to leave none alone",
+		})
 	}
-	return err
+	return faults
 }
 
-// explain puts go-toml's error into words for the file's writer. An unknown key comes with the nearest known one.
-func explain(name string, text []byte, err error) error {
+// explain puts go-toml's error into words for the file's writer. An unknown key comes with the nearest known one. Keys of tables that are not
+// this package's are left to [network.Parse].
+func explain(name string, text []byte, err error) (out []*network.Error) {
 	var missing *toml.StrictMissingError
 	var bad *toml.DecodeError
 	lines := bytes.Split(text, []byte("\n"))
 	switch {
 	case errors.As(err, &missing):
-		var errs []error
 		for _, e := range missing.Errors {
-			key := strings.Join(e.Key(), ".")
-			errs = append(errs, at(name, lines, &e, fmt.Sprintf("unknown key %s. Did you mean %s?", clip(key), nearest(key))))
+			if key := strings.Join(e.Key(), "."); slices.Contains(tables(), e.Key()[0]) {
+				out = append(out, at(name, lines, &e, fmt.Sprintf("unknown key %s. Did you mean %s?", network.Clip(key), nearest(key))))
+			}
 		}
-		return errors.Join(errs...)
 	case errors.As(err, &bad):
-		return at(name, lines, bad, wrong(bad))
+		out = append(out, at(name, lines, bad, wrong(bad)))
 	case err != nil:
-		return fmt.Errorf("%s: %w", name, err)
+		out = append(out, &network.Error{At: network.Place{File: name, Line: 1, Col: 1}, What: err.Error()})
 	}
-	return nil
+	return out
+}
+
+// nearest is the known key with the fewest letters to change.
+func nearest(key string) string {
+	var known []string
+	for _, k := range keys {
+		known = append(known, k.name)
+	}
+	return network.Nearest(key, known)
 }
 
 // wrong says what is wrong with a value, in the file's words instead of Go's.
@@ -182,60 +257,12 @@ func wrong(e *toml.DecodeError) string {
 	return text
 }
 
-// at is an error at a place of a file, with the line shown.
-func at(name string, lines [][]byte, e *toml.DecodeError, what string) error {
+// at is an error at a place of a file.
+func at(name string, lines [][]byte, e *toml.DecodeError, what string) *network.Error {
 	line, col := e.Position()
-	shown := ""
+	p := network.Place{File: name, Line: line, Col: col}
 	if line >= 1 && line <= len(lines) {
-		shown = "\n    " + clip(string(bytes.TrimSuffix(lines[line-1], []byte("\r"))))
+		p.Text = string(bytes.TrimSuffix(lines[line-1], []byte("\r")))
 	}
-	return fmt.Errorf("%s:%d:%d: %s%s", name, line, col, what, shown)
-}
-
-// clip makes text of a file fit to be shown: bounded, on one line, without what a terminal would obey.
-func clip(s string) string {
-	const most = 120
-	if len(s) > most {
-		s = s[:most] + "..."
-	}
-	return strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return ' '
-		}
-		return r
-	}, s)
-}
-
-// nearest is the known key with the fewest letters to change.
-func nearest(key string) string {
-	const most = 100 // no known key is that long
-	key = key[:min(len(key), most)]
-	best, least := "", 1<<30
-	for _, k := range keys {
-		if d := distance(key, k.name); d < least {
-			best, least = k.name, d
-		}
-	}
-	return best
-}
-
-// distance is Levenshtein's: the letters to insert, delete or change.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
+	return &network.Error{At: p, What: what}
 }

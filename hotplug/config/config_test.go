@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"vifplug/bridge/network"
 	"vifplug/hotplug"
 )
 
@@ -133,7 +134,7 @@ func TestAllErrorsAtOnce(t *testing.T) {
 	got, err := Load(dir)
 	require.Error(t, err)
 	for _, want := range []string{
-		MainFile + ":3:1: unknown key hotplug.bridge.", MainFile + ":4:1: unknown key hotplug.mtu.", MainFile + ":5:2: unknown key network.",
+		MainFile + ":3:1: unknown key hotplug.bridge.", MainFile + ":4:1: unknown key hotplug.mtu.", MainFile + ":5:2: network: there may be several",
 		"a.toml:1:23: ", "c.toml: is a directory", "d.toml: no such file",
 	} {
 		assert.Contains(t, err.Error(), want)
@@ -208,33 +209,32 @@ func TestKeysAreTheDocumentsAndDocumented(t *testing.T) {
 	}
 }
 
-func TestDistance(t *testing.T) {
-	for _, tc := range []struct {
-		a, b string
-		want int
-	}{{"", "", 0}, {"", "abc", 3}, {"abc", "abc", 0}, {"abc", "abd", 1}, {"kitten", "sitting", 3}, {"flaw", "lawn", 2}} {
-		assert.Equal(t, tc.want, distance(tc.a, tc.b), tc)
-		assert.Equal(t, tc.want, distance(tc.b, tc.a), tc)
-	}
-}
-
 // obeyed says that a terminal would do something.
 func obeyed(r rune) bool { return r < ' ' && r != '\n' || r == 0x7f }
 
-// FuzzConfig: no file makes Load panic, what it gives is within bounds whether or not there was an error, and errors can be shown.
+// FuzzConfig: no file makes Load panic, what it gives is within bounds whether or not there was an error, and errors can be shown,
+// each once.
 func FuzzConfig(f *testing.F) {
 	f.Add([]byte("[hotplug]\nbridge-wait = \"30s\"\nleave-scripts = [\"vif-route\"]\n[control]\nreaders = \"adm\""), []byte("hotplug.netdev-wait = 5"))
 	f.Add([]byte("hotplug = {bridge-wait = -9223372036854775808}"), []byte("[[hotplug]]"))
 	f.Add([]byte("[hotplug]\nbridge-wait = 0x7fffffffffffffff"), []byte("\"\\u001b\" = 1\n[hotplug.bridge-wait]"))
 	f.Add([]byte("hotplug.leave-scripts = [\"\"]"), []byte("\xef\xbb\xbfa.b.\"c\" = [[[[]]]]"))
+	f.Add([]byte("[[network]]\nname = \"a\"\nname = \"b\"\n[control]\nreaders = 5"), []byte("[[bond]]\nports = [\"a\" \"b\"]\n[control]\nreaders = 1\nreaders = 2"))
 	f.Fuzz(func(t *testing.T, one, two []byte) {
-		doc := defaults()
-		for _, text := range [][]byte{one, two} {
-			if err := decode("a.toml", text, &doc); err != nil && strings.ContainsFunc(err.Error(), obeyed) {
+		c, err := read([]network.File{{Name: "a.toml", Text: one}, {Name: "b.toml", Text: two}})
+		if err != nil {
+			if strings.ContainsFunc(err.Error(), obeyed) {
 				t.Errorf("%q is no error to show", err)
 			}
+			told := map[string]bool{}
+			for _, f := range network.Errors(err) {
+				if told[f.Error()] {
+					t.Errorf("%s is told twice:\n%s", f, err)
+				}
+				told[f.Error()] = true
+			}
 		}
-		got := doc.config().Policy
+		got := c.Policy
 		for _, d := range []time.Duration{got.BridgeWait, got.NetdevWait} {
 			if d < 0 || d > MaxWait {
 				t.Errorf("accepted a wait of %v", d)
