@@ -1,7 +1,7 @@
 package network
 
 import (
-	"errors"
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -31,15 +31,15 @@ func Check(s Spec) (warnings []string, err error) {
 	j.subnets()
 	j.defaults()
 	j.mtus()
-	slices.SortStableFunc(j.errs, byPlace)
-	return j.warnings, errors.Join(j.errs...)
+	slices.SortStableFunc(j.errs, func(a, b *Error) int { return cmp.Or(strings.Compare(a.At.File, b.At.File), byPlace(a, b)) })
+	return j.warnings, joined(j.errs)
 }
 
 // judge collects what is wrong with a declaration.
 type judge struct {
 	s        *Spec
 	warnings []string
-	errs     []error
+	errs     []*Error
 }
 
 // network records an error about a network, at one of its keys.

@@ -1,6 +1,7 @@
 package network
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -47,7 +48,7 @@ func Clip(s string) string {
 	}, s)
 }
 
-func faultf(at Place, format string, args ...any) error {
+func faultf(at Place, format string, args ...any) *Error {
 	return &Error{At: at, What: fmt.Sprintf(format, args...)}
 }
 
@@ -64,3 +65,15 @@ func Errors(err error) (out []*Error) {
 	}
 	return out
 }
+
+// joined makes one error of all.
+func joined(all []*Error) error {
+	errs := make([]error, len(all))
+	for i, e := range all {
+		errs[i] = e
+	}
+	return errors.Join(errs...)
+}
+
+// byPlace orders the errors of one file.
+func byPlace(a, b *Error) int { return cmp.Or(a.At.Line-b.At.Line, a.At.Col-b.At.Col) }

@@ -195,8 +195,10 @@ func (c *cell) name() string {
 		c.refuse("%q is no network's name: it has the byte %#02x", Clip(s), s[bad])
 	case strings.TrimSpace(s) != s:
 		c.refuse("%q begins or ends with a space", s)
+	default:
+		return s
 	}
-	return s
+	return ""
 }
 
 // ports reads the ports of a bond.

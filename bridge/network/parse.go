@@ -1,9 +1,6 @@
 package network
 
-import (
-	"errors"
-	"slices"
-)
+import "slices"
 
 // File is a file of a declaration.
 type File struct {
@@ -25,7 +22,7 @@ const (
 // planned from. What bonds and networks are to each other is for [Check] to judge.
 func Parse(files []File, others ...string) (Spec, error) {
 	var s Spec
-	var errs []error
+	var errs []*Error
 	for _, f := range files {
 		r := readFile(f, others)
 		s.Bonds = merge(r, s.Bonds, r.bonds, bondTable, bondKeys, func(b *Bond) *head { return &head{string(b.Name), &b.At, &b.Keys} })
@@ -37,7 +34,7 @@ func Parse(files []File, others ...string) (Spec, error) {
 	for i := range s.Bonds {
 		s.Bonds[i].complete()
 	}
-	return s, errors.Join(errs...)
+	return s, joined(errs)
 }
 
 // head is what bonds and networks have alike.
@@ -105,16 +102,4 @@ func (r *reader) unknown(kind, key string, at Place) {
 		return
 	}
 	r.fault(at, "unknown key %s.%s. Did you mean %s.%s?", kind, Clip(key), kind, Nearest(key, mine))
-}
-
-// byPlace orders the errors of one file.
-func byPlace(a, b error) int {
-	var x, y *Error
-	if !errors.As(a, &x) || !errors.As(b, &y) {
-		return 0
-	}
-	if x.At.Line != y.At.Line {
-		return x.At.Line - y.At.Line
-	}
-	return x.At.Col - y.At.Col
 }

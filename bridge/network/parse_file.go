@@ -25,7 +25,7 @@ type reader struct {
 
 	bonds, networks []*table
 	told            map[string]bool // unknown top-level keys
-	errs            []error
+	errs            []*Error
 }
 
 // table is a [[bond]] or [[network]] as it is written.
@@ -109,15 +109,14 @@ func (r *reader) finish() {
 	}
 	var all map[string]any
 	err := toml.Unmarshal(r.file.Text, &all)
-	var bad *toml.DecodeError
-	switch {
-	case errors.As(err, &bad):
-		line, col := bad.Position()
-		at := r.placeAt(line, col)
-		r.fault(at, "%s", strings.TrimPrefix(bad.Error(), "toml: "))
-	case err != nil:
-		r.fault(r.placeAt(1, 1), "%s", err)
+	if err == nil {
+		return
 	}
+	line, col := 1, 1
+	if bad := (*toml.DecodeError)(nil); errors.As(err, &bad) {
+		line, col = bad.Position()
+	}
+	r.fault(r.placeAt(line, col), "%s", strings.TrimPrefix(err.Error(), "toml: "))
 }
 
 func (r *reader) fault(at Place, format string, args ...any) {

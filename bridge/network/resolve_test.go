@@ -38,7 +38,9 @@ func TestResolveWorkedExample(t *testing.T) {
 }
 
 func TestResolve(t *testing.T) {
-	guests := func(name string, id bridge.Name) Network { return Network{Name: name, ID: id, On: "eth0", Roles: VirtualMachine} }
+	guests := func(name string, id bridge.Name) Network {
+		return Network{Name: name, ID: id, On: "eth0", Roles: VirtualMachine}
+	}
 	for name, tc := range map[string]struct {
 		networks []Network
 		kept     map[string]bridge.Name
@@ -77,6 +79,15 @@ func TestResolveRefusesWhatIsTaken(t *testing.T) {
 	assert.EqualError(t, err, `network a: its id bond0 is the name of the bond bond0. Give it another
 network c: its id x is the name of network b. Give it another
 network d: its id bond0.5 is the name of the segment of VLAN 5 on bond0. Give it another`)
+}
+
+func TestResolveHasNoIdLeft(t *testing.T) {
+	s := Spec{Networks: []Network{{Name: "a"}}}
+	for _, id := range candidates(&s.Networks[0]) {
+		s.Networks = append(s.Networks, Network{Name: "n" + string(id), ID: id})
+	}
+	_, err := Resolve(s, nil)
+	assert.EqualError(t, err, "network a: every id that its name gives is taken. Declare one: id = \"...\"")
 }
 
 // Ids are legal, unique, of hexadecimal digits that are no decimal number, and the same on every host of a pool, whatever the order and whatever
