@@ -25,6 +25,9 @@ type Links interface {
 	Addresses(index int) ([]netip.Prefix, error)
 	DeleteAddress(index int, a netip.Prefix) error
 	IgnoreRA(bridge.Name) error
+	PortVLANs(index int) ([]bridge.PortVLAN, error)
+	AddPortVLAN(bridge.Name, bridge.PortVLAN) error
+	DeletePortVLAN(bridge.Name, bridge.PortVLAN) error
 }
 
 // LinkMonitor tells of changed links. [bridge.Monitor] is the real one.
@@ -139,6 +142,35 @@ func (e *Engine) Events() *Hub { return e.hub }
 // Synced is closed when every NIC that existed at the start has been looked at once.
 func (e *Engine) Synced() <-chan struct{} { return e.synced }
 
+// Networks are the declared networks, as the policy has them now.
+func (e *Engine) Networks() Networks { return e.policy.Load().Networks }
+
+// LeftTo says whether a NIC with this script is left to it, by the policy of now.
+func (e *Engine) LeftTo(script string) bool {
+	return (&Node{Script: script}).leftTo(e.policy.Load().LeaveScripts)
+}
+
+// Bridges are the names of the bridges that exist, declared or not.
+func (e *Engine) Bridges() ([]bridge.Name, error) {
+	links, err := e.cfg.Links.Links()
+	if err != nil {
+		return nil, fmt.Errorf("hotplug: list the bridges: %w", err)
+	}
+	var out []bridge.Name
+	for _, l := range links {
+		if l.Kind == "bridge" {
+			out = append(out, l.Name)
+		}
+	}
+	return out, nil
+}
+
+// Store is the store that the engine works with.
+func (e *Engine) Store() *xenstore.Client { return e.cfg.Store }
+
+// Self is the domain whose NICs the engine serves.
+func (e *Engine) Self() xenstore.DomID { return e.cfg.Self }
+
 // SetPolicy changes the policy and looks at every NIC again.
 func (e *Engine) SetPolicy(p Policy) {
 	e.policy.Store(&p)
@@ -148,6 +180,12 @@ func (e *Engine) SetPolicy(p Policy) {
 // Plug has the NIC looked at and waits until it is plugged. The error is a [*Reason] where the engine has decided that it cannot be.
 func (e *Engine) Plug(ctx context.Context, k Key) error {
 	return e.ask(ctx, k, Plugged, "vif-plug online")
+}
+
+// Follow is Plug after a change of the NIC's nodes by who asks: what was known of it, and its being plugged as it was before, are no answer.
+func (e *Engine) Follow(ctx context.Context, k Key) error {
+	e.nic(k).touch("")
+	return e.await(ctx, k, waiter{want: Plugged, anew: true, done: make(chan error, 1)}, "change of the nodes")
 }
 
 // Unplug tells that the toolstack is done with the NIC: a port that netback has left behind is released. A NIC that is gone is fine.
@@ -160,7 +198,10 @@ func (e *Engine) Unplug(ctx context.Context, k Key) error {
 }
 
 func (e *Engine) ask(ctx context.Context, k Key, want State, trigger string) error {
-	w := waiter{want: want, done: make(chan error, 1)}
+	return e.await(ctx, k, waiter{want: want, done: make(chan error, 1)}, trigger)
+}
+
+func (e *Engine) await(ctx context.Context, k Key, w waiter, trigger string) error {
 	n := e.nic(k)
 	n.mu.Lock()
 	for n.ended { // it was forgotten between the two lines above
@@ -171,7 +212,7 @@ func (e *Engine) ask(ctx context.Context, k Key, want State, trigger string) err
 		n = e.nic(k)
 		n.mu.Lock()
 	}
-	if want == Plugged && n.justPlugged() {
+	if w.want == Plugged && !w.anew && n.justPlugged() {
 		n.mu.Unlock()
 		return nil // the watch was first
 	}

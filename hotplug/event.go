@@ -17,9 +17,10 @@ const (
 	DomainDestroyed Kind = "domain.destroyed"
 	NICSeen         Kind = "nic.seen"
 	NICPlugged      Kind = "nic.plugged"
-	NICFailed       Kind = "nic.failed" // Reason says why
-	NICLost         Kind = "nic.lost"   // was plugged, is not now; Reason says why
-	NICBack         Kind = "nic.back"   // was lost, is plugged again
+	NICFailed       Kind = "nic.failed"  // Reason says why
+	NICLost         Kind = "nic.lost"    // was plugged, is not now; Reason says why
+	NICBack         Kind = "nic.back"    // was lost, is plugged again
+	NICChanged      Kind = "nic.changed" // something else is wanted of it (network, VLAN, MTU, name), and it is that now; Detail says what was done
 	NICDraining     Kind = "nic.draining"
 	NICGone         Kind = "nic.gone"
 	// Overrun stands in a subscriber's stream where it was too slow: Lost events are missing here.
@@ -42,9 +43,11 @@ type Event struct {
 	VIF    string    `json:"vif,omitempty"`    // kernel's name vifFE.N
 	Netdev string    `json:"netdev,omitempty"` // present name of the device
 	Bridge string    `json:"bridge,omitempty"`
-	Reason *Reason   `json:"reason,omitempty"`
-	Detail string    `json:"detail,omitempty"`
-	Lost   uint64    `json:"lost,omitempty"` // Overrun: how many events are missing
+	// Network is the declared network's name; "" where the bridge is not declared.
+	Network string  `json:"network,omitempty"`
+	Reason  *Reason `json:"reason,omitempty"`
+	Detail  string  `json:"detail,omitempty"`
+	Lost    uint64  `json:"lost,omitempty"` // Overrun: how many events are missing
 }
 
 const (

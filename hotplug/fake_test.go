@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -24,13 +25,14 @@ import (
 type kernel struct {
 	mu     sync.Mutex // guards all following fields
 	links  map[int]bridge.Link
+	vlans  map[int][]bridge.PortVLAN // of ports, by index
 	next   int
 	events chan bridge.LinkEvent
 	closed bool
 }
 
 func newKernel() *kernel {
-	return &kernel{links: map[int]bridge.Link{}, next: 3, events: make(chan bridge.LinkEvent, 4096)}
+	return &kernel{links: map[int]bridge.Link{}, vlans: map[int][]bridge.PortVLAN{}, next: 3, events: make(chan bridge.LinkEvent, 4096)}
 }
 
 func (k *kernel) add(l bridge.Link) int {
@@ -106,7 +108,38 @@ func (k *kernel) Set(index int, c bridge.Change) error {
 	}
 	f := Facts{Link: &l, Bridge: &bridge.Link{}}
 	applyLink(&f, c)
+	if c.Master != nil && k.links[*c.Master].Filtering {
+		k.vlans[index] = []bridge.PortVLAN{ownVLAN(firstVLAN)} // as the kernel gives a port that joins
+	}
 	k.put(l)
+	return nil
+}
+
+// PortVLANs, AddPortVLAN and DeletePortVLAN know single VLANs alone.
+func (k *kernel) PortVLANs(index int) ([]bridge.PortVLAN, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.Clone(k.vlans[index]), nil
+}
+
+func (k *kernel) AddPortVLAN(name bridge.Name, p bridge.PortVLAN) error {
+	return k.changeVLANs(name, func(have []bridge.PortVLAN) []bridge.PortVLAN { return append(have, p) })
+}
+
+func (k *kernel) DeletePortVLAN(name bridge.Name, p bridge.PortVLAN) error {
+	return k.changeVLANs(name, func(have []bridge.PortVLAN) []bridge.PortVLAN {
+		return slices.DeleteFunc(have, func(h bridge.PortVLAN) bool { return h.From == p.From })
+	})
+}
+
+func (k *kernel) changeVLANs(name bridge.Name, change func([]bridge.PortVLAN) []bridge.PortVLAN) error {
+	l, err := k.LinkByName(name)
+	if err != nil {
+		return err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.vlans[l.Index] = change(k.vlans[l.Index])
 	return nil
 }
 

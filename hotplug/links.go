@@ -29,7 +29,10 @@ type claimed struct {
 	last bridge.Link
 }
 
-type bridgeFacts struct{ index, mtu int }
+type bridgeFacts struct {
+	index, mtu int
+	filtering  bool
+}
 
 func newLinkTable() *linkTable {
 	return &linkTable{
@@ -154,7 +157,7 @@ func (t *linkTable) unlisted(listed map[int]bool) []bridge.Link {
 }
 
 // event says which NICs a link's event may concern. A port whose event says what its worker saw last concerns nobody, and a bridge only when
-// it came, went, or changed its name or MTU: so 1,000 ports that join a bridge cost 1,000 looks, not a million.
+// it came, went, or changed its name, its MTU or whether it filters VLANs: so 1,000 ports that join a bridge cost 1,000 looks, not a million.
 func (t *linkTable) event(ev bridge.LinkEvent) []Key {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -244,7 +247,7 @@ func (t *linkTable) bridgeChange(ev bridge.LinkEvent, freed string) (out []strin
 		delete(t.bridges, freed)
 		out = append(out, freed)
 	}
-	if now := (bridgeFacts{index: l.Index, mtu: l.MTU}); !ev.Deleted && t.bridges[name] != now {
+	if now := (bridgeFacts{index: l.Index, mtu: l.MTU, filtering: l.Filtering}); !ev.Deleted && t.bridges[name] != now {
 		t.bridges[name] = now
 		out = append(out, name)
 	}

@@ -76,6 +76,7 @@ func (n *nic) touched() bool {
 // waiter is somebody who asked for the NIC and waits for the answer.
 type waiter struct {
 	want State // Plugged, or Gone for offline
+	anew bool  // only a run that began after the question answers it
 	done chan error
 }
 
@@ -128,7 +129,7 @@ func (n *nic) settle(asked int, s State, final bool, r *Reason) {
 	kept := n.waiters[:0]
 	for i, w := range n.waiters {
 		err, done := verdict(w.want, s, final, r)
-		if fresh := i >= asked && !(w.want == Plugged && n.justPlugged()); fresh || !done {
+		if fresh := i >= asked && (w.anew || !(w.want == Plugged && n.justPlugged())); fresh || !done {
 			kept = append(kept, w)
 			continue
 		}

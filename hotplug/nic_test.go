@@ -28,7 +28,7 @@ func TestSettle(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := &nic{mem: Memory{State: c.state}, plugged: time.Now().Add(-c.worked)}
-			early, late := waiter{c.want, make(chan error, 1)}, waiter{c.want, make(chan error, 1)}
+			early, late := waiter{want: c.want, done: make(chan error, 1)}, waiter{want: c.want, done: make(chan error, 1)}
 			n.waiters = []waiter{early, late}
 			n.settle(1, c.state, c.final, c.reason)
 			assert.Equal(t, c.early, heard(early))

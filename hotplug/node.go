@@ -39,8 +39,10 @@ func (s XenbusState) String() string {
 // fails it is a [Problem] that names the node, and the NIC is not plugged.
 type Node struct {
 	State   XenbusState
-	Online  bool // false: the toolstack is taking the device away
-	Bridge  string
+	Online  bool        // false: the toolstack is taking the device away
+	Bridge  string      // a declared network by its name or id, or else a bridge by its device's name
+	Network *Network    // the declared network that Bridge names; nil: none
+	VLAN    int         // of a port of a bridge that filters VLANs, 1 to 4094; 0: as the bridge gives it
 	VIFName bridge.Name // the wanted name, "" for the kernel's
 	MAC     string      // the guest's, for display and later guards; checked
 	MTU     int         // 0: as the bridge has
@@ -67,7 +69,7 @@ func (p *Problem) Unwrap() error { return p.Err }
 // nodeKeys are the backend keys that the engine reads, in the order of readNode's replies. frontend-id and state stand first: without
 // both there is no device (libxl and netback take a missing state for a backend that is gone).
 var nodeKeys = [...]string{
-	"frontend-id", "state", "online", "bridge", "vifname", "mac", "mtu", "type", "script", "hotplug-status", "hotplug-error",
+	"frontend-id", "state", "online", "bridge", "vifname", "mac", "mtu", "type", "script", "hotplug-status", "hotplug-error", "vlan",
 }
 
 // alwaysRead are frontend-id, state, online and hotplug-status.
@@ -78,7 +80,7 @@ var errNoNode = errors.New("hotplug: no such backend node")
 
 // parseNode turns the values of nodeKeys into a Node. A missing value is "". The first problem is returned with as much of the Node as
 // could be read, so that status can show it.
-func parseNode(k Key, v map[string]string) (*Node, error) {
+func parseNode(k Key, v map[string]string, declared Networks) (*Node, error) {
 	n := &Node{Online: v["online"] != "0", Bridge: v["bridge"], Type: v["type"], Script: v["script"], Status: v["hotplug-status"], Error: v["hotplug-error"]}
 	var first error
 	keep := func(node, value string, err error) {
@@ -91,8 +93,8 @@ func parseNode(k Key, v map[string]string) (*Node, error) {
 	keep("state", v["state"], err)
 	keep("frontend-id", v["frontend-id"], checkFrontend(k, v["frontend-id"]))
 	if s := v["bridge"]; s != "" {
-		_, err = bridge.ParseName(s)
-		keep("bridge", s, err)
+		n.Network = declared.Find(s)
+		keep("bridge", s, n.checkBridge())
 	}
 	if s := v["vifname"]; s != "" {
 		n.VIFName, err = parseVIFName(s, n.Type)
@@ -104,10 +106,51 @@ func parseNode(k Key, v map[string]string) (*Node, error) {
 		n.MAC = mac.String()
 	}
 	if s := v["mtu"]; s != "" {
-		n.MTU, err = parseMTU(s)
+		n.MTU, err = ParseMTU(s)
 		keep("mtu", s, err)
 	}
+	if s := v["vlan"]; s != "" {
+		n.VLAN, err = ParseVLAN(s)
+		keep("vlan", s, err)
+	}
 	return n, first
+}
+
+// checkBridge judges the name of a bridge that is no declared network.
+func (n *Node) checkBridge() error {
+	if n.Network != nil {
+		return nil
+	}
+	if _, err := bridge.ParseName(n.Bridge); err != nil {
+		return fmt.Errorf("names no declared network, and %w", err)
+	}
+	return nil
+}
+
+// bridgeName is the device that the NIC is to be a port of, as far as the text is a device's name.
+func (n *Node) bridgeName() string {
+	if n.Network != nil {
+		return string(n.Network.ID)
+	}
+	return n.Bridge
+}
+
+// networkName is the declared network's name, "" where the bridge is not declared.
+func (n *Node) networkName() string {
+	if n == nil || n.Network == nil {
+		return ""
+	}
+	return n.Network.Name
+}
+
+// ParseVLAN reads a VLAN's id. Of xl's lists of VLANs (xen: xl-network-configuration(5), vlan=) it takes the single one, which a guest sees without
+// a tag.
+func ParseVLAN(s string) (int, error) {
+	n, err := parseDecimal(s, 32)
+	if err != nil || n < 1 || n > 4094 {
+		return 0, errors.New("is no VLAN id from 1 to 4094")
+	}
+	return int(n), nil
 }
 
 func parseState(s string) (XenbusState, error) {
@@ -152,7 +195,8 @@ const (
 	maxMTU = 65517
 )
 
-func parseMTU(s string) (int, error) {
+// ParseMTU reads an MTU that a NIC may have, in bytes.
+func ParseMTU(s string) (int, error) {
 	n, err := parseDecimal(s, 32)
 	if err != nil {
 		return 0, err

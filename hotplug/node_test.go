@@ -19,13 +19,13 @@ func values(kv ...string) map[string]string {
 
 func TestParseNode(t *testing.T) {
 	n, err := parseNode(Key{5, 0}, values("mac", "00:16:3E:01:02:03", "mtu", "9000", "vifname", "web0", "script", "/etc/xen/scripts/vif-plug",
-		"hotplug-status", "connected", "hotplug-error", "old"))
+		"hotplug-status", "connected", "hotplug-error", "old", "vlan", "13"), nil)
 	require.NoError(t, err)
 	assert.Equal(t, &Node{
 		State: StateInitWait, Online: true, Bridge: "xenbr0", VIFName: "web0", MAC: "00:16:3e:01:02:03", MTU: 9000, Type: "vif",
-		Script: "/etc/xen/scripts/vif-plug", Status: "connected", Error: "old",
+		Script: "/etc/xen/scripts/vif-plug", Status: "connected", Error: "old", VLAN: 13,
 	}, n)
-	n, err = parseNode(Key{5, 0}, map[string]string{"frontend-id": "5"})
+	n, err = parseNode(Key{5, 0}, map[string]string{"frontend-id": "5"}, nil)
 	require.NoError(t, err)
 	assert.Equal(t, &Node{Online: true}, n, "missing nodes are no problem: the toolstack may still be writing")
 }
@@ -45,6 +45,13 @@ func TestParseNodeProblems(t *testing.T) {
 		{"bridge", "$(reboot)"},
 		{"bridge", "br0:10:20"},
 		{"bridge", "xenbr0\n"},
+		{"bridge", "sixteen-bytes-xx"},
+		{"bridge", "Production LAN"},
+		{"vlan", "0"},
+		{"vlan", "4095"},
+		{"vlan", "10p/20"},
+		{"vlan", "013"},
+		{"vlan", " 13"},
 		{"mtu", "0"},
 		{"mtu", "67"},
 		{"mtu", "65518"},
@@ -61,7 +68,7 @@ func TestParseNodeProblems(t *testing.T) {
 		{"frontend-id", "-5"},
 		{"frontend-id", ""},
 	} {
-		_, err := parseNode(Key{5, 0}, values(c.node, c.value))
+		_, err := parseNode(Key{5, 0}, values(c.node, c.value), Networks{{Name: "other", ID: "4B"}})
 		var p *Problem
 		if assert.ErrorAs(t, err, &p, "%s = %q", c.node, c.value) {
 			assert.Equal(t, c.node, p.Node)
@@ -73,11 +80,11 @@ func TestParseNodeProblems(t *testing.T) {
 
 // Row 7: with an emulated NIC the tap's name, with -emu behind, must fit as well.
 func TestParseNodeLeavesRoomForTheTap(t *testing.T) {
-	_, err := parseNode(Key{5, 0}, values("vifname", "elevenbytes", "type", "vif_ioemu"))
+	_, err := parseNode(Key{5, 0}, values("vifname", "elevenbytes", "type", "vif_ioemu"), nil)
 	require.NoError(t, err)
-	_, err = parseNode(Key{5, 0}, values("vifname", "twelve-bytes", "type", "vif_ioemu"))
+	_, err = parseNode(Key{5, 0}, values("vifname", "twelve-bytes", "type", "vif_ioemu"), nil)
 	require.Error(t, err)
-	_, err = parseNode(Key{5, 0}, values("vifname", "twelve-bytes"))
+	_, err = parseNode(Key{5, 0}, values("vifname", "twelve-bytes"), nil)
 	require.NoError(t, err)
 }
 
@@ -106,7 +113,7 @@ func FuzzParseNode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, front, state, online, br, vifname, mac, mtu, kind string) {
 		n, err := parseNode(Key{5, 0}, map[string]string{
 			"frontend-id": front, "state": state, "online": online, "bridge": br, "vifname": vifname, "mac": mac, "mtu": mtu, "type": kind,
-		})
+		}, nil)
 		if err != nil {
 			var p *Problem
 			if !errors.As(err, &p) || strings.ContainsAny(err.Error(), "\n\x1b\x00") || len(err.Error()) > 600 {

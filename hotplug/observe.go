@@ -14,11 +14,11 @@ import (
 
 // observe reads all that Decide may know of a NIC: one pipelined read of the store, and the links that it speaks of. The link is looked at
 // while the store answers.
-func (e *Engine) observe(ctx context.Context, n *nic) (Facts, error) {
+func (e *Engine) observe(ctx context.Context, n *nic, p Policy) (Facts, error) {
 	f := Facts{Key: n.key, Domain: Domain{ID: uint16(n.key.Front)}}
 	asked := e.askNode(ctx, n)
 	linkErr := e.observeLink(&f)
-	if err := e.observeNode(ctx, n, asked, &f); err != nil {
+	if err := e.observeNode(ctx, n, asked, &f, p.Networks); err != nil {
 		n.touch("")
 		return f, err
 	}
@@ -28,7 +28,7 @@ func (e *Engine) observe(ctx context.Context, n *nic) (Facts, error) {
 	if f.Node == nil || linkErr != nil {
 		return f, linkErr
 	}
-	if err := e.observeBridge(&f); err != nil {
+	if err := e.observeBridge(&f, p); err != nil {
 		return f, err
 	}
 	if f.Link == nil && f.Node.State >= StateClosing { // netback gives up by closing; an older error node says nothing
@@ -64,7 +64,7 @@ func (e *Engine) askNode(ctx context.Context, n *nic) reading {
 
 // observeNode takes what was asked for. The reads are not one transaction, but the store tells of a change before it answers a read with it:
 // when no event has come by the last reply, the values belong together.
-func (e *Engine) observeNode(ctx context.Context, n *nic, asked reading, f *Facts) error {
+func (e *Engine) observeNode(ctx context.Context, n *nic, asked reading, f *Facts, declared Networks) error {
 	for i := range rereads {
 		if i > 0 {
 			asked = e.askNode(ctx, n)
@@ -89,7 +89,7 @@ func (e *Engine) observeNode(ctx context.Context, n *nic, asked reading, f *Fact
 	for i, key := range nodeKeys {
 		values[key] = n.node.values[i]
 	}
-	f.Node, f.NodeProblem = parseNode(f.Key, values)
+	f.Node, f.NodeProblem = parseNode(f.Key, values, declared)
 	return nil
 }
 
@@ -172,12 +172,12 @@ func (e *Engine) isOf(f *Facts, l bridge.Link) bool {
 	return string(l.Name) == f.Key.VIF() || strings.Contains(l.Alias, fmt.Sprintf(" (%d) eth%d on ", f.Key.Front, f.Key.Device))
 }
 
-func (e *Engine) observeBridge(f *Facts) error {
-	b, err := e.lookup(f.Node.Bridge)
+func (e *Engine) observeBridge(f *Facts, p Policy) error {
+	b, err := e.lookup(f.Node.bridgeName())
 	if err != nil {
 		return err
 	}
-	if b == nil && e.policy.Load().LegacyBridgeNames {
+	if b == nil && p.LegacyBridgeNames && f.Node.Network == nil {
 		if b, err = e.legacyBridge(f.Node.Bridge); err != nil {
 			return err
 		}
@@ -191,7 +191,10 @@ func (e *Engine) observeBridge(f *Facts) error {
 			return err
 		}
 	}
-	return e.observeMaster(f)
+	if err := e.observeMaster(f); err != nil {
+		return err
+	}
+	return e.observeVLANs(f)
 }
 
 func (e *Engine) observeMaster(f *Facts) error {
@@ -208,6 +211,19 @@ func (e *Engine) observeMaster(f *Facts) error {
 		return nil
 	}
 	f.Master = string(m.Name)
+	return err
+}
+
+// observeVLANs reads the VLANs of a port of its bridge, where that filters them.
+func (e *Engine) observeVLANs(f *Facts) (err error) {
+	f.VLANs = nil
+	if f.Bridge == nil || !f.Bridge.Filtering || f.Link.Master != f.Bridge.Index {
+		return nil
+	}
+	f.VLANs, err = e.cfg.Links.PortVLANs(f.Link.Index)
+	if errors.Is(err, bridge.ErrNotFound) || errors.Is(err, bridge.ErrInvalid) {
+		err = nil // it has just left the bridge, or the kernel
+	}
 	return err
 }
 
@@ -257,7 +273,7 @@ func (f Facts) String() string {
 	if f.Node == nil {
 		b.WriteString("no backend node")
 	} else {
-		fmt.Fprintf(&b, "backend state %d (%v), online %v, bridge %q, hotplug-status %q", uint8(f.Node.State), f.Node.State, f.Node.Online, clip(f.Node.Bridge), clip(f.Node.Status))
+		fmt.Fprintf(&b, "backend state %d (%v), online %v, bridge %q%s, hotplug-status %q", uint8(f.Node.State), f.Node.State, f.Node.Online, clip(f.Node.Bridge), networkText(f.Node), clip(f.Node.Status))
 	}
 	if f.Link == nil {
 		b.WriteString("; no netdev")
@@ -269,6 +285,14 @@ func (f Facts) String() string {
 		b.WriteString("; that bridge does not exist")
 	}
 	return b.String()
+}
+
+// networkText says which declared network the node's bridge is.
+func networkText(n *Node) string {
+	if n.Network == nil {
+		return ""
+	}
+	return fmt.Sprintf(" (network %v, bridge %s)", n.Network, n.Network.ID)
 }
 
 func upText(up bool) string {

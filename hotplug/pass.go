@@ -23,7 +23,8 @@ func (e *Engine) pass(ctx context.Context, k Key) {
 	n.mu.Unlock()
 
 	start := time.Now()
-	f, err := e.observe(ctx, n)
+	p := *e.policy.Load()
+	f, err := e.observe(ctx, n, p)
 	if err != nil {
 		e.passBroken(n, err)
 		return
@@ -33,7 +34,7 @@ func (e *Engine) pass(ctx context.Context, k Key) {
 		e.report(n, old, Decision{State: Gone}, Run{})
 		mem = n.begin()
 	}
-	d := Decide(f, mem, start, *e.policy.Load())
+	d := Decide(f, mem, start, p)
 	run.Observed, run.Decided, run.Notes = f.String(), d.State, d.Notes
 	again := e.do(ctx, k, &f, &d, &run)
 	e.remember(n, f)
@@ -87,7 +88,7 @@ func (e *Engine) remember(n *nic, f Facts) {
 		e.table.noLink(n.key)
 	}
 	if f.Node != nil {
-		e.table.wish(n.key, wish{bridge: f.Node.Bridge, vifname: string(f.Node.VIFName)})
+		e.table.wish(n.key, wish{bridge: f.Node.bridgeName(), vifname: string(f.Node.VIFName)})
 	}
 }
 
@@ -161,6 +162,8 @@ func (e *Engine) doBatch(ctx context.Context, c *connection, f *Facts, d *Decisi
 			f.Addresses = without(f.Addresses, s.Address)
 		}
 		return err
+	case OpVLAN:
+		return e.setVLAN(f, s.VLAN)
 	case OpVerify:
 		return e.verify(f, d)
 	case OpConnect:
@@ -202,6 +205,29 @@ func (e *Engine) setEach(f *Facts, batch []Step, err error) error {
 	return nil
 }
 
+// setVLAN has the port take part in one VLAN, untagged, and in no other; 0: in none. It leaves the others before it joins, so that no frame goes
+// from one to the other.
+func (e *Engine) setVLAN(f *Facts, vlan int) error {
+	have, err := e.cfg.Links.PortVLANs(f.Link.Index)
+	if err != nil {
+		return err
+	}
+	want, there := ownVLAN(vlan), false
+	for _, p := range have {
+		if p == want {
+			there = true
+			continue
+		}
+		if err := e.cfg.Links.DeletePortVLAN(f.Link.Name, p); err != nil {
+			return err
+		}
+	}
+	if vlan == 0 || there {
+		return nil
+	}
+	return e.cfg.Links.AddPortVLAN(f.Link.Name, want)
+}
+
 // verify observes the port again: a kernel that said yes may have done less, and another program may have undone it.
 func (e *Engine) verify(f *Facts, d *Decision) error {
 	l, err := e.cfg.Links.Link(f.Link.Index)
@@ -209,6 +235,9 @@ func (e *Engine) verify(f *Facts, d *Decision) error {
 		return err
 	}
 	f.Link = &l
+	if err := e.observeVLANs(f); err != nil {
+		return err
+	}
 	left, _, _ := portSteps(*f, d.Memory)
 	if len(left) > 0 {
 		return because(CodeNotKept, "%s did not keep what was set: still to do: %s", l.Name, batchText(left))

@@ -3,6 +3,7 @@ package hotplug
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,15 +13,16 @@ import (
 // Facts are what one observation saw of a NIC: all that [Decide] may know of the world.
 type Facts struct {
 	Key         Key
-	Node        *Node          // nil: there is no backend node
-	NodeProblem error          // the first value in the node that fits no grammar
-	Link        *bridge.Link   // nil: there is no netdev
-	Addresses   []netip.Prefix // on the netdev
-	Bridge      *bridge.Link   // the device that the node's bridge names; nil: there is none
-	NameOwner   *bridge.Link   // another device that already has the wanted vifname
-	Master      string         // name of the netdev's present master, "" for none
-	KernelError string         // netback's own error text for the device, "" for none
-	Domain      Domain         // whose NIC it is, as far as the store tells
+	Node        *Node             // nil: there is no backend node
+	NodeProblem error             // the first value in the node that fits no grammar
+	Link        *bridge.Link      // nil: there is no netdev
+	Addresses   []netip.Prefix    // on the netdev
+	Bridge      *bridge.Link      // the device that the node's bridge names; nil: there is none
+	VLANs       []bridge.PortVLAN // that the netdev takes part in as a port of Bridge, where that filters VLANs
+	NameOwner   *bridge.Link      // another device that already has the wanted vifname
+	Master      string            // name of the netdev's present master, "" for none
+	KernelError string            // netback's own error text for the device, "" for none
+	Domain      Domain            // whose NIC it is, as far as the store tells
 }
 
 // Memory is what the engine remembers of a NIC between observations. All of it may be lost; then the NIC is adopted as it stands.
@@ -28,6 +30,7 @@ type Memory struct {
 	State        State
 	Ifindex      int       // of the netdev that was plugged; 0: none was, by this process
 	MTU          int       // that was set at plugging where the node names none
+	VLAN         int       // that the node named when the port was given it; 0: none
 	NetdevSince  time.Time // since when the netdev is awaited
 	BridgeSince  time.Time // since when the bridge is awaited
 	OfflineAsked bool      // the toolstack ran `vif-plug offline`
@@ -81,6 +84,9 @@ func Decide(f Facts, m Memory, now time.Time, p Policy) Decision {
 		return d
 	}
 	if r := objection(f, m); r != nil {
+		if f.Master != "" && (r.Code == CodeNetworkRole || r.Code == CodeNetworkVLAN) {
+			d.Notes = append(d.Notes, "its port stays on "+f.Master+" until the NIC is moved or detached")
+		}
 		return d.fail(r)
 	}
 	if f.Bridge == nil {
@@ -93,6 +99,11 @@ func Decide(f Facts, m Memory, now time.Time, p Policy) Decision {
 func (d Decision) fail(r *Reason) Decision {
 	d.State, d.Reason, d.Final = Failed, r, true
 	return d
+}
+
+// onlyMarks says that nothing but marks is to be written.
+func (d Decision) onlyMarks() bool {
+	return len(d.Steps) > 0 && !slices.ContainsFunc(d.Steps, func(s Step) bool { return !s.marks() && s.Op != OpVerify })
 }
 
 func decideDraining(f Facts, d Decision) Decision {
@@ -134,8 +145,12 @@ func objection(f Facts, m Memory) *Reason {
 	switch {
 	case n.Bridge == "":
 		return because(CodeNoBridgeNamed, "the backend node names no bridge")
+	case n.Network != nil && !n.Network.Guests:
+		return n.Network.Refusal()
 	case f.Bridge != nil && f.Bridge.Kind != "bridge":
 		return because(CodeNotABridge, "%s is not a Linux bridge but %s", f.Bridge.Name, kindText(f.Bridge))
+	case n.VLAN != 0 && f.Bridge != nil && !f.Bridge.Filtering:
+		return noVLAN(f)
 	case n.VIFName != "" && l.Name != n.VIFName && f.NameOwner != nil:
 		return because(CodeNameTaken, "the wanted name %s belongs to another device (%s)", n.VIFName, kindText(f.NameOwner))
 	case n.MTU != 0 && l.MaxMTU > 0 && n.MTU > l.MaxMTU:
@@ -144,6 +159,16 @@ func objection(f Facts, m Memory) *Reason {
 		return because(CodePortElsewhere, "%s is a port of %s, and not by vifplug", l.Name, f.Master)
 	}
 	return nil
+}
+
+// noVLAN says why the node's VLAN cannot be had. A network that declares filtering may have a bridge that does not do so yet, or no longer.
+func noVLAN(f Facts) *Reason {
+	if n := f.Node.Network; n != nil {
+		if r := n.NoVLAN(f.Node.VLAN); r != nil {
+			return r
+		}
+	}
+	return because(CodeNetworkVLAN, "the bridge %s does not filter VLANs, so that a NIC cannot have VLAN %d there", f.Bridge.Name, f.Node.VLAN)
 }
 
 func kindText(l *bridge.Link) string {
@@ -166,11 +191,19 @@ func decideBridgeMissing(f Facts, d Decision, now time.Time, p Policy) Decision 
 	}
 	left := p.BridgeWait - now.Sub(d.Memory.BridgeSince)
 	if left <= 0 {
-		return d.fail(because(CodeBridgeMissing, "the bridge %s does not exist", f.Node.Bridge))
+		return d.fail(because(CodeBridgeMissing, "the bridge %s does not exist", missingText(f.Node)))
 	}
 	d.State, d.Again = Ready, left
-	d.Reason = because(CodeBridgeMissing, "waiting for the bridge %s, which does not exist", f.Node.Bridge)
+	d.Reason = because(CodeBridgeMissing, "waiting for the bridge %s, which does not exist", missingText(f.Node))
 	return d
+}
+
+// missingText names a bridge that is not there.
+func missingText(n *Node) string {
+	if n.Network != nil {
+		return fmt.Sprintf("%s of network %v", n.Network.ID, n.Network)
+	}
+	return n.Bridge
 }
 
 // decidePlug gives the steps from what is to what should be, in the order of design.md: rename, port flags, MAC, MTU, master, up, read back,
@@ -185,6 +218,9 @@ func decidePlug(f Facts, d Decision) Decision {
 		steps = append(steps, Step{Op: OpConnect, Text: "tell the guest its MTU, write hotplug-status = connected"})
 	}
 	d.Memory.Ifindex, d.Memory.MTU = f.Link.Index, mtu
+	if f.Node.VLAN != 0 || !slices.ContainsFunc(steps, func(s Step) bool { return s.Op == OpVLAN }) {
+		d.Memory.VLAN = f.Node.VLAN
+	}
 	d.State, d.Steps = Plugged, steps
 	return d
 }
@@ -222,40 +258,22 @@ func portSteps(f Facts, m Memory) (steps []Step, mtu int, notes []string) {
 	if mtu != l.MTU {
 		add(fmt.Sprintf("MTU %d (was %d)", mtu, l.MTU), bridge.Change{MTU: mtu})
 	}
-	if l.Master != f.Bridge.Index {
-		if a := portAlias(f); l.Alias != a && (l.Alias == "" || strings.HasPrefix(l.Alias, aliasPrefix)) {
-			add("mark it", bridge.Change{Alias: &a})
-		}
-		add(masterText(f), bridge.Change{Master: ptr(f.Bridge.Index)})
-	}
-	if !l.Up || len(steps) > 0 && steps[0].takesDown() {
+	steps = append(steps, placeSteps(f, m)...)
+	if !l.Up || slices.ContainsFunc(steps, Step.takesDown) {
 		add("up", bridge.Change{Up: ptr(true)})
 	}
 	return steps, mtu, notes
 }
 
-func masterText(f Facts) string {
-	if f.Link.Master != 0 {
-		return fmt.Sprintf("move from %s to %s", f.Master, f.Bridge.Name)
-	}
-	return fmt.Sprintf("put on %s", f.Bridge.Name)
-}
-
-// portAlias says whose port it is, within the kernel's 255 bytes (linux: IFALIASZ). The name is dom0's text, but checked all the same.
-func portAlias(f Facts) string {
-	name := printable(f.Domain.Name, 64)
-	if name == "" {
-		name = "?"
-	}
-	return fmt.Sprintf("%s domain %s (%d) eth%d on %s", aliasPrefix, name, f.Key.Front, f.Key.Device, f.Bridge.Name)
-}
-
 // wantedMTU is the node's MTU, or at plugging the bridge's. A port that stands keeps its own where the node names none, since a bridge's MTU
-// follows its smallest port; and a guest without scatter-gather holds its netdev at 1500, which is not fought (linux: xen-netback clamps at connect).
+// follows its smallest port. A declared network's bridge does not, so its ports follow it. A guest without scatter-gather holds its netdev at 1500, which is not fought (linux: xen-netback clamps at connect).
 func wantedMTU(f Facts, m Memory) (mtu int, note string) {
 	mtu, note = askedMTU(f, m)
 	if m.Clamped == f.Link.Index && mtu > ethernetMTU && mtu != f.Link.MTU {
-		return ethernetMTU, clampNote(mtu)
+		mtu, note = ethernetMTU, clampNote(mtu)
+	}
+	if b := f.Bridge; note == "" && b.MTU > 0 && mtu > b.MTU {
+		note = fmt.Sprintf("MTU %d is more than the %d of its bridge %s, which is the narrow link: longer frames are lost there", mtu, b.MTU, b.Name)
 	}
 	return mtu, note
 }
@@ -268,6 +286,7 @@ func askedMTU(f Facts, m Memory) (mtu int, note string) {
 		return l.MTU, clampNote(n.MTU)
 	case n.MTU != 0:
 		return n.MTU, ""
+	case n.Network != nil:
 	case standing && m.Ifindex == l.Index && m.MTU != 0 && !(n.State == StateConnected && l.MTU == ethernetMTU):
 		return m.MTU, ""
 	case standing:

@@ -146,7 +146,7 @@ tell the guest its MTU, write hotplug-status = connected`},
 			"plugged\nnote: the toolstack also runs /etc/xen/scripts/vif-bridge for this NIC: say script=vif-plug instead",
 		},
 		{"left to vif-route", with(born(), func(f *Facts) { f.Node.Script = "/etc/xen/scripts/vif-route-qubes" }), Memory{}, "seen other-script final"},
-		{"33 MTU of the node", with(born(), func(f *Facts) { f.Node.MTU = 9000 }), Memory{}, `plugged
+		{"33 MTU of the node", with(born(), func(f *Facts) { f.Node.MTU, f.Bridge.MTU = 9000, 9000 }), Memory{}, `plugged
 ignore router advertisements
 no IPv6 address of its own
 MTU 9000 (was 1500)
@@ -180,8 +180,12 @@ read the port back
 tell the guest its MTU, write hotplug-status = connected`},
 		{"33 MTU drift", with(settled(), func(f *Facts) { f.Node.MTU, f.Link.MTU = 9000, 1400 }), Memory{State: Plugged, Ifindex: 10, MTU: 9000}, `plugged
 MTU 9000 (was 1400)
-read the port back`},
-		{"33 the bridge follows its smallest port, the others do not", with(settled(), func(f *Facts) { f.Bridge.MTU = 1280 }), adopted, "plugged"},
+read the port back
+note: MTU 9000 is more than the 1500 of its bridge xenbr0, which is the narrow link: longer frames are lost there`},
+		{
+			"33 the bridge follows its smallest port, the others do not", with(settled(), func(f *Facts) { f.Bridge.MTU = 1280 }), adopted,
+			"plugged\nnote: MTU 1500 is more than the 1280 of its bridge xenbr0, which is the narrow link: longer frames are lost there",
+		},
 		{"33 MTU set at plugging is kept", with(settled(), func(f *Facts) { f.Link.MTU = 1280 }), adopted, "plugged\nMTU 1500 (was 1280)\nread the port back"},
 		{"33 MTU above the device's", with(born(), func(f *Facts) { f.Node.MTU, f.Link.MaxMTU = 9000, 1500 }), Memory{}, "failed mtu-too-big final"},
 		{"34 a MAC that the bridge would adopt", with(settled(), func(f *Facts) { f.Link.MAC = bridge.MAC{2, 0, 0, 0, 0, 1} }), adopted, `plugged
@@ -231,6 +235,11 @@ func apply(f Facts, steps []Step) Facts {
 		switch b[0].Op {
 		case OpLink:
 			applyLink(&f, merged(b))
+		case OpVLAN:
+			f.VLANs = nil
+			if b[0].VLAN != 0 {
+				f.VLANs = []bridge.PortVLAN{ownVLAN(b[0].VLAN)}
+			}
 		case OpFlush:
 			f.Addresses = without(f.Addresses, b[0].Address)
 		case OpConnect:

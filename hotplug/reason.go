@@ -22,6 +22,8 @@ const (
 	CodeNotKept       Code = "not-kept"
 	CodeStore         Code = "store"
 	CodeOtherScript   Code = "other-script"
+	CodeNetworkRole   Code = "network-role"
+	CodeNetworkVLAN   Code = "network-vlan"
 )
 
 // remedies is the one table of what to do next, by code. Each is one sentence.
@@ -41,6 +43,8 @@ var remedies = map[Code]string{
 	CodeNotKept:       "Look for another program that manages this device (NetworkManager, systemd-networkd, a hotplug script).",
 	CodeStore:         "Check that xenstored runs and that vifplugd may write to it.",
 	CodeOtherScript:   "Nothing: that script plugs this NIC. Say script=vif-plug in its vif line to hand it to vifplug.",
+	CodeNetworkRole:   "Name another network in the guest's vif line or by vifctl move, or give this one the role and apply.",
+	CodeNetworkVLAN:   "Declare vlan-filtering = true for the network and apply, or leave vlan= out of the guest's vif line.",
 }
 
 // Reason is why a NIC is not plugged: a code, one sentence of cause, one of remedy. The same text stands in hotplug-error, the journal, the

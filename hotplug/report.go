@@ -1,6 +1,7 @@
 package hotplug
 
 import (
+	"cmp"
 	"log/slog"
 	"time"
 )
@@ -40,7 +41,7 @@ func (e *Engine) report(n *nic, f Facts, d Decision, run Run) {
 func transitions(before State, d Decision, wasLost, lost bool, oldReason *Reason, run Run, was, f Facts) []Event {
 	ev := Event{Domain: f.Domain, VIF: f.Key.VIF(), Reason: d.Reason}
 	if f.Node != nil {
-		ev.Bridge = printable(f.Node.Bridge, 64)
+		ev.Bridge, ev.Network = printable(f.Node.bridgeName(), 64), f.Node.networkName()
 	}
 	if f.Link != nil {
 		ev.Netdev = string(f.Link.Name)
@@ -59,6 +60,10 @@ func transitions(before State, d Decision, wasLost, lost bool, oldReason *Reason
 	switch {
 	case d.State == Plugged && wasLost:
 		add(NICBack, did(run))
+	case d.State == Plugged && before == Plugged && d.onlyMarks():
+		// The guest or the network has another name: nothing has happened to the NIC.
+	case d.State == Plugged && before == Plugged && len(run.Steps) > 0 && otherWish(was, f):
+		add(NICChanged, did(run))
 	case d.State == Plugged && before == Plugged && len(run.Steps) > 0:
 		// Drift that was found and mended in one run.
 		add(NICLost, drift(was, f))
@@ -76,6 +81,19 @@ func transitions(before State, d Decision, wasLost, lost bool, oldReason *Reason
 		add(NICFailed, "")
 	}
 	return out
+}
+
+// otherWish says that something else is wanted of the NIC than before: by its node, by the declaration, by its bridge.
+func otherWish(was, f Facts) bool {
+	if was.Node == nil || f.Node == nil || was.Bridge == nil || f.Bridge == nil {
+		return false
+	}
+	a, b := was.Node, f.Node
+	if a.bridgeName() != b.bridgeName() || a.VLAN != b.VLAN || a.MTU != b.MTU || a.VIFName != b.VIFName {
+		return true
+	}
+	// Of a bridge that nobody declared the MTU follows its ports', so that it tells of drift as well.
+	return was.Bridge.Index == f.Bridge.Index && (b.Network != nil && was.Bridge.MTU != f.Bridge.MTU || was.Bridge.Filtering != f.Bridge.Filtering)
 }
 
 func pluggedDetail(run Run) string {
@@ -112,7 +130,7 @@ func (e *Engine) tell(ev Event) {
 	if ev.Kind == NICFailed || ev.Kind == NICLost || ev.Kind == DomainCrashed {
 		level = slog.LevelWarn
 	}
-	for _, a := range [...]struct{ key, value string }{{"domain", ev.Domain.Name}, {"vif", ev.VIF}, {"network", ev.Bridge}, {"detail", ev.Detail}} {
+	for _, a := range [...]struct{ key, value string }{{"domain", ev.Domain.Name}, {"vif", ev.VIF}, {"network", cmp.Or(ev.Network, ev.Bridge)}, {"detail", ev.Detail}} {
 		if a.value != "" {
 			attrs = append(attrs, a.key, a.value)
 		}

@@ -49,6 +49,8 @@ type Policy struct {
 	LegacyBridgeNames bool
 	// LeaveScripts are beginnings of script names whose NICs are not for a Linux bridge; they are left alone.
 	LeaveScripts []string
+	// Networks are the declared networks, as applied: see [NetworksOf].
+	Networks Networks
 	// AnyNetdev accepts a netdev by its name alone, without netback behind it: for machines without Xen.
 	AnyNetdev bool
 }

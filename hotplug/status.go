@@ -15,6 +15,7 @@ type NICStatus struct {
 	Since   time.Time      `json:"since"`
 	Reason  *Reason        `json:"reason,omitempty"` // why not plugged, or what is awaited
 	Notes   []string       `json:"notes,omitempty"`
+	Network string         `json:"network,omitempty"` // the declared network that the backend node names
 	Backend *BackendStatus `json:"backend,omitempty"`
 	Link    *LinkStatus    `json:"link,omitempty"`
 }
@@ -25,8 +26,9 @@ type BackendStatus struct {
 	StateName     string `json:"state_name"`
 	Online        bool   `json:"online"`
 	Bridge        string `json:"bridge"`
-	MAC           string `json:"mac,omitempty"` // the guest's
-	MTU           int    `json:"mtu,omitempty"` // asked for; 0: as the bridge
+	MAC           string `json:"mac,omitempty"`  // the guest's
+	MTU           int    `json:"mtu,omitempty"`  // asked for; 0: as the bridge
+	VLAN          int    `json:"vlan,omitempty"` // asked for; 0: as the bridge gives it
 	Type          string `json:"type,omitempty"`
 	Script        string `json:"script,omitempty"`
 	HotplugStatus string `json:"hotplug_status"`
@@ -97,7 +99,7 @@ func (e *Engine) nicStatus(k Key) (Explanation, bool) {
 	if n.mem.State == Absent {
 		return Explanation{}, false // marked, not looked at yet
 	}
-	s := NICStatus{VIF: k.VIF(), Domain: n.facts.Domain, Device: k.Device, State: n.mem.State, Since: n.since, Reason: n.reason, Notes: n.notes}
+	s := NICStatus{VIF: k.VIF(), Domain: n.facts.Domain, Device: k.Device, State: n.mem.State, Since: n.since, Reason: n.reason, Notes: n.notes, Network: n.facts.Node.networkName()}
 	s.Backend, s.Link = backendStatus(n.facts.Node), linkStatus(n.facts)
 	return Explanation{NICStatus: s, Runs: append([]Run(nil), n.runs...)}, true
 }
@@ -107,7 +109,7 @@ func backendStatus(n *Node) *BackendStatus {
 		return nil
 	}
 	return &BackendStatus{
-		State: uint8(n.State), StateName: n.State.String(), Online: n.Online, Bridge: printable(n.Bridge, 64), MAC: n.MAC, MTU: n.MTU,
+		State: uint8(n.State), StateName: n.State.String(), Online: n.Online, Bridge: printable(n.Bridge, 64), MAC: n.MAC, MTU: n.MTU, VLAN: n.VLAN,
 		Type: printable(n.Type, 32), Script: printable(n.Script, 200), HotplugStatus: printable(n.Status, 32), HotplugError: printable(n.Error, 300),
 	}
 }

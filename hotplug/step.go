@@ -15,6 +15,7 @@ const (
 	OpLink     Op = iota // change the link
 	OpIgnoreRA           // accept_ra = 0
 	OpFlush              // remove one address
+	OpVLAN               // take part in one VLAN, untagged, and in no other
 	OpVerify             // observe again: nothing may be left to do
 	OpConnect            // F/mtu and hotplug-status, in one transaction
 )
@@ -25,9 +26,16 @@ type Step struct {
 	Text    string
 	Change  bridge.Change // OpLink
 	Address netip.Prefix  // OpFlush
+	VLAN    int           // OpVLAN; 0: in none
 }
 
 func linkStep(text string, c bridge.Change) Step { return Step{Op: OpLink, Text: text, Change: c} }
+
+// marks says that a link step changes nothing but the mark.
+func (s Step) marks() bool {
+	c := s.Change
+	return s.Op == OpLink && c.Alias != nil && c.Name == "" && c.MAC == nil && c.MTU == 0 && c.Master == nil && c.Up == nil && !c.NoAddrGen
+}
 
 func (s Step) takesDown() bool { return s.Op == OpLink && s.Change.Up != nil && !*s.Change.Up }
 
