@@ -132,6 +132,7 @@ func troubled() Input {
 	h.Device("eth1").Running = false
 	h.Device("eth0").Stats.RxErrors = 12
 	h.Device("77E01F4").Settings[bridge.KeyUp] = "0"
+	h.Device("77E01F4").Running = false
 	h.remove("eth5")
 	h.remove("bond1.22")
 	h.in.Guests = append(h.in.Guests, network.Guest{

@@ -35,8 +35,8 @@ func (v Logical) graph() graph {
 		n := &v.Nodes[i]
 		nodes[n.Key] = n
 		lines := []string{n.title()}
-		if len(n.Detail) > 0 {
-			lines = append(lines, strings.Join(n.Detail, ", "))
+		if words := n.words(); len(words) > 0 {
+			lines = append(lines, strings.Join(words, ", "))
 		}
 		g.boxes = append(g.boxes, box{n.Key, layers[n.Layer.column()].heading, append(lines, remarks(n.Marks, n.Notes)...), n.Marks})
 		for _, s := range n.On {
@@ -172,11 +172,17 @@ func (v Devices) graph() graph {
 
 // title says what a view is about.
 func (h Head) title() string {
-	s := map[string]string{"manager": "Networks", "logical": "Networks from port to guest", "devices": "Network devices"}[h.View]
-	if h.Host != "" {
-		s += " of " + h.Host
+	what, rest := "Networks", ""
+	switch h.View {
+	case "logical":
+		rest = ", from port to guest"
+	case "devices":
+		what = "Network devices"
 	}
-	return s
+	if h.Host != "" {
+		what += " of " + h.Host
+	}
+	return what + rest
 }
 
 // groups are the boxes by group, in the order of their first appearance.
@@ -205,7 +211,7 @@ func quoteDot(lines ...string) string {
 	r := strings.NewReplacer(`\`, `\\`, `"`, `\"`, "&", "&amp;")
 	out := make([]string, len(lines))
 	for i, l := range lines {
-		out[i] = r.Replace(l)
+		out[i] = r.Replace(clean(l))
 	}
 	return `"` + strings.Join(out, `\n`) + `"`
 }
@@ -262,7 +268,7 @@ func quoteMermaid(lines ...string) string {
 		if i > 0 {
 			b.WriteString("<br/>")
 		}
-		for _, r := range l {
+		for _, r := range clean(l) {
 			if r < 0x80 && !isPlain(r) {
 				b.WriteString("#" + strconv.Itoa(int(r)) + ";")
 			} else {
@@ -279,7 +285,7 @@ func isPlain(r rune) bool {
 
 func (g graph) mermaid(w io.Writer) error {
 	out := bufio.NewWriter(w)
-	fmt.Fprintf(out, "%%%% %s\nflowchart LR\n", g.title)
+	fmt.Fprintf(out, "---\ntitle: %s\n---\nflowchart LR\n", quoteMermaid(g.title))
 	ids := g.ids()
 	names, boxes := g.groups()
 	for i, name := range names {

@@ -52,7 +52,7 @@ func (m *Model) mark(t *thing) {
 	case t.dev.Settings[bridge.KeyUp] != "1" && t.Layer == LayerNone:
 		t.add(Down, "")
 	case t.dev.Settings[bridge.KeyUp] != "1":
-		t.add(Down, "set down")
+		t.add(Down, "switched off")
 	case (t.Layer == LayerWire || t.Layer == LayerBond) && !t.dev.Running && len(t.carries) > 0:
 		t.add(Down, "no carrier")
 	}
@@ -119,8 +119,9 @@ func (n *net) see(t *thing) {
 	}
 }
 
-// seePorts judges a network by the ports of its bond: one that is out degrades it.
+// seePorts judges a network by the ports of its bond: one that is out degrades it, and when all are it is down.
 func (m *Model) seePorts(n *net, bond *thing) {
+	out := 0
 	for _, s := range bond.On {
 		port := m.byName[bridge.Name(s.Key)]
 		switch {
@@ -133,9 +134,14 @@ func (m *Model) seePorts(n *net, bond *thing) {
 		default:
 			continue
 		}
-		if n.State == StateUp {
-			n.State = StateDegraded
-		}
+		out++
+	}
+	switch {
+	case out == 0 || n.State != StateUp:
+	case out == len(bond.On):
+		n.State = StateDown
+	default:
+		n.State = StateDegraded
 	}
 }
 
@@ -157,11 +163,8 @@ func (m *Model) describe(n *net) {
 			}
 		}
 	}
-	words := append(slices.Clone(n.Roles), n.Addresses...)
-	if n.Name != holder.Name {
-		words = append([]string{n.Name}, words...)
-	}
-	holder.Detail = append(holder.Detail, words...)
+	holder.Network = n.Name
+	holder.Detail = slices.Concat(holder.Detail, n.Roles, n.Addresses)
 	for _, t := range n.nics {
 		n.Guests = append(n.Guests, NIC{
 			Label: t.Label, Device: t.Name, Guest: t.Guest, Domain: t.Domain, Eth: t.Eth, Tap: t.Tap, State: clean(t.guest.State), Marks: t.Marks, Notes: t.Notes,

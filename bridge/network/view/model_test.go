@@ -116,7 +116,7 @@ func TestStates(t *testing.T) {
 		got = append(got, n.State)
 	}
 	assert.Equal(t, []State{
-		StateDegraded, StateDegraded, StateDegraded, StateDegraded, StateUp, StateMissing, StateDown, StateDegraded, StateUp, StateMissing,
+		StateDegraded, StateDegraded, StateDegraded, StateDegraded, StateUp, StateMissing, StateDown, StateDown, StateUp, StateMissing,
 	}, got)
 	for _, n := range New(worked()).Manager().Networks {
 		assert.Equal(t, StateUp, n.State, n.Name)

@@ -1,8 +1,10 @@
 package view
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -59,23 +61,37 @@ func (v Manager) table() table {
 		{head: "VLAN", right: true, leave: 6},
 		{head: "ADDRESSES", leave: 4},
 		{head: "MTU", right: true, leave: 3},
-		{head: "STATE"},
+		{head: stateHead},
 		{head: "ROLES", leave: 2},
 		{head: "GUESTS", leave: 1},
-		{head: "NOTES", bare: true, leave: 1},
+		{head: notesHead, bare: true, leave: 1},
 	}}
 	t.tones = make([]func(string) tone, len(t.columns))
 	t.tones[0], t.tones[7] = func(string) tone { return bold }, toneOf
 	for _, n := range v.Networks {
-		var guests []string
-		for _, g := range n.Guests {
-			guests = append(guests, g.describe())
-		}
 		t.rows = append(t.rows, [][]string{
-			{n.Label}, {n.Name}, one(n.ID), one(dash(n.On)), {n.vlan()}, n.Addresses, one(count(n.MTU)), n.status(), n.Roles, guests, n.Notes,
+			{n.Label}, {n.Name}, one(n.ID), one(dash(n.On)), {n.vlan()}, n.Addresses, one(count(n.MTU)), n.status(), n.Roles, n.someGuests(), n.Notes,
 		})
 	}
 	return t
+}
+
+// mostGuests is how many of a network's NICs its row names.
+const mostGuests = 8
+
+// someGuests names a network's NICs; of many the first, and those before them with which something is wrong.
+func (n *Network) someGuests() (out []string) {
+	sorted := slices.Clone(n.Guests)
+	if len(sorted) > mostGuests {
+		slices.SortStableFunc(sorted, func(a, b NIC) int { return cmp.Compare(min(len(b.Marks), 1), min(len(a.Marks), 1)) })
+	}
+	for i, g := range sorted {
+		if i == mostGuests {
+			return append(out, "and "+strconv.Itoa(len(sorted)-i)+" more")
+		}
+		out = append(out, g.describe())
+	}
+	return out
 }
 
 // one is a cell of one item; empty for none.
@@ -118,12 +134,13 @@ func (v Devices) table() table {
 		{head: "KIND", leave: 6},
 		{head: "MAC", leave: 3},
 		{head: "MTU", right: true, leave: 5},
-		{head: "FLAGS"},
+		{head: flagsHead},
 		{head: "MASTER", leave: 7},
 		{head: "ADDRESSES", leave: 4},
 		{head: "RX", right: true, leave: 2},
 		{head: "TX", right: true, leave: 2},
-		{head: "NOTES", bare: true, leave: 1},
+		{head: "WHAT", bare: true, leave: 1},
+		{head: notesHead, bare: true, leave: 1},
 	}}
 	t.tones = make([]func(string) tone, len(t.columns))
 	t.tones[0] = func(string) tone { return bold }
@@ -135,7 +152,7 @@ func (v Devices) table() table {
 			{d.Name},
 			{d.kind()},
 			one(d.MAC), one(count(d.MTU)), d.status(), one(dash(d.Master)), d.Addresses, d.bytes(d.Stats.RxBytes), d.bytes(d.Stats.TxBytes),
-			d.remarks(),
+			d.what(), append(slices.Clone(d.Notes), troubles(d.Stats)...),
 		})
 	}
 	return t
@@ -152,13 +169,15 @@ func (d *Device) kind() string {
 	return d.Kind
 }
 
-// status is a device's flags and marks; what a mark says already is no flag.
+// status is a device's flags and marks. One that is up without being down has no carrier, as its flags and its note say.
 func (d *Device) status() (out []string) {
 	if len(d.Flags) > 0 {
 		out = []string{strings.Join(d.Flags, " ")}
 	}
 	for _, k := range d.Marks {
-		out = append(out, string(k))
+		if k != Down || len(d.Flags) == 0 {
+			out = append(out, string(k))
+		}
 	}
 	return out
 }
@@ -170,18 +189,18 @@ func (d *Device) bytes(n uint64) []string {
 	return []string{amount(n)}
 }
 
-// remarks tell a device's guest, what is wrong, and counters of what should not happen.
-func (d *Device) remarks() (out []string) {
+// what tells what a VLAN is on, and whose NIC a guest's port is.
+func (d *Device) what() (out []string) {
 	if d.On != "" {
 		out = append(out, "on "+d.On)
 	}
 	if d.Guest != "" {
 		out = append(out, d.Guest+" "+d.Eth)
 	}
-	out = append(out, d.Notes...)
-	return append(out, troubles(d.Stats)...)
+	return out
 }
 
+// troubles are the counters of what should not happen.
 func troubles(s bridge.Stats) (out []string) {
 	for _, c := range []struct {
 		n    uint64

@@ -15,6 +15,13 @@ type column struct {
 	leave int  // the order in which columns leave for continuation lines when the width is short; 0: stays
 }
 
+// Headings of columns whose words are coloured.
+const (
+	stateHead = "STATE"
+	flagsHead = "FLAGS"
+	notesHead = "NOTES"
+)
+
 // table is rows of cells; a cell is a list of items, none of which is broken over lines.
 type table struct {
 	columns []column

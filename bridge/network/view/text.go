@@ -3,6 +3,7 @@ package view
 import (
 	"encoding/json"
 	"io"
+	"net/netip"
 	"strings"
 	"unicode"
 )
@@ -82,22 +83,24 @@ func chop(s string, width int) (out []string) {
 	return append(out, s[start:])
 }
 
-// longest is the greatest length of an address with its subnet's and a comma. What may be one is never cut, on however narrow a terminal.
-const longest = 44
-
-// pieces are a word's parts that fit, parted at its spaces where it has some.
+// pieces are a word's parts that fit, parted at its spaces where it has some. An address is never cut, on however narrow a terminal.
 func pieces(word string, width int) (out []string) {
 	if cells(word) <= width {
 		return []string{word}
 	}
 	for _, w := range strings.Fields(word) {
-		if cells(w) > max(width, longest) {
-			out = append(out, chop(w, width)...)
-		} else {
+		if isAddress(w) {
 			out = append(out, w)
+		} else {
+			out = append(out, chop(w, width)...)
 		}
 	}
 	return out
+}
+
+func isAddress(word string) bool {
+	_, err := netip.ParsePrefix(strings.TrimRight(word, ",;"))
+	return err == nil
 }
 
 // fill sets words into lines.

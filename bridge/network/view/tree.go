@@ -156,39 +156,40 @@ func (t *tree) write(w io.Writer, o Options) error {
 		}
 		tree = max(tree, cells(l.lead+l.node.Name+l.tail))
 	}
-	left := labels + 2 + tree + 2
 	out.WriteString(o.paint(bold, pad("LABEL", labels)+"  "+pad("PORT TO GUEST", tree)+"  WHAT IT IS") + "\n")
 	for _, l := range t.lines {
-		room, inset := o.width()-left, left
-		if room < 24 {
-			room, inset = o.width()-indent, indent
-		}
-		l.write(out, o, [3]int{labels, tree, inset}, room)
+		l.write(out, o, labels, tree)
 	}
 	return out.Flush()
 }
 
-// write writes a line, and as many more as its label and its words need.
-func (l leaf) write(out *bufio.Writer, o Options, widths [3]int, room int) {
-	labels, words := fill(commas(strings.FieldsFunc(l.node.Label, isComma)), widths[0]), fill(l.words(), room)
-	narrow := widths[2] == indent
-	if narrow {
-		words = append([]string{""}, words...)
+// narrowest is the room beside the tree with which words still read well.
+const narrowest = 24
+
+// write writes a line, and as many more as its label and its words need. Where the words find no room beside the tree they stand below.
+func (l leaf) write(out *bufio.Writer, o Options, labels, tree int) {
+	words, room, narrow := l.words(), o.width()-labels-tree-4, false
+	for _, w := range words {
+		narrow = narrow || room < narrowest || isAddress(w) && cells(w) > room
 	}
-	for y := range max(1, len(labels), len(words)) {
-		label, tree, word := "", l.below, ""
-		if y < len(labels) {
-			label = labels[y]
+	label, text := fill(commas(strings.FieldsFunc(l.node.Label, isComma)), labels), fill(words, room)
+	if narrow {
+		text = append([]string{""}, fill(words, o.width()-indent)...)
+	}
+	for y := range max(1, len(label), len(text)) {
+		mark, branch, word := "", l.below, ""
+		if y < len(label) {
+			mark = label[y]
 		}
-		if y < len(words) {
-			word = words[y]
+		if y < len(text) {
+			word = text[y]
 		}
 		if y == 0 {
-			tree = l.lead + l.node.Name + l.tail
+			branch = l.lead + l.node.Name + l.tail
 		}
-		line := o.paint(bold, pad(label, widths[0])) + "  " + pad(tree, widths[1]) + "  "
+		line := o.paint(bold, pad(mark, labels)) + "  " + pad(branch, tree) + "  "
 		if narrow && y > 0 {
-			line = pad(label, indent)
+			line = pad(mark, indent)
 		}
 		out.WriteString(strings.TrimRight(line+o.paint(l.tone(), word), " ") + "\n")
 	}
@@ -214,7 +215,7 @@ func (l leaf) words() []string {
 	if len(n.Notes) > 0 {
 		marks = append(marks, n.Notes...)
 	}
-	rest := n.Detail
+	rest := n.words()
 	if n.Layer == LayerNIC && n.Guest != "" {
 		rest = append([]string{n.Eth + " of " + named(n.Guest, n.Domain)}, rest...)
 	}

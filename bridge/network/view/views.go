@@ -98,6 +98,14 @@ type NIC struct {
 	Notes  []string `json:"notes,omitempty"`
 }
 
+// words are a node's network, unless it is called so, and its details.
+func (n *Node) words() []string {
+	if n.Network == "" || n.Network == n.Name {
+		return n.Detail
+	}
+	return append([]string{n.Network}, n.Detail...)
+}
+
 // Node is a thing of the logical view: a device, an untagged segment, or a guest.
 type Node struct {
 	Key      string   `json:"key"` // unique in the view
@@ -106,8 +114,9 @@ type Node struct {
 	Layer    Layer    `json:"layer"`
 	Kind     string   `json:"kind,omitempty"`     // as the kernel names it; "" for hardware and for what is no device
 	Networks []int    `json:"networks,omitempty"` // numbers of those that it belongs to or carries
+	Network  string   `json:"network,omitempty"`  // name of the network that it is the uppermost part of, guests apart
 	On       []Stand  `json:"on,omitempty"`
-	Detail   []string `json:"detail,omitempty"` // mode, VLAN, network, roles, addresses
+	Detail   []string `json:"detail,omitempty"` // mode, VLAN, roles, addresses
 	Guest    string   `json:"guest,omitempty"`  // of a guest's port: the domain's name
 	Domain   int      `json:"domain,omitempty"` // of a guest, and of its ports: the domain's id
 	Eth      string   `json:"eth,omitempty"`    // of a guest's port: its name within the guest
@@ -175,13 +184,14 @@ type View interface {
 	JSON(w io.Writer) error
 	Dot(w io.Writer) error
 	Mermaid(w io.Writer) error
+	SVG(w io.Writer) error
 }
 
 // Names are the views as commands name them.
 var Names = []string{"manager", "logical", "devices"}
 
 // Formats are the forms that a view writes itself in.
-var Formats = []string{"text", "json", "dot", "mermaid"}
+var Formats = []string{"text", "json", "dot", "mermaid", "svg"}
 
 // View gives a view by its name.
 func (m *Model) View(name string) (View, error) {
@@ -207,8 +217,10 @@ func Write(w io.Writer, v View, format string, o Options) error {
 		return v.Dot(w)
 	case "mermaid":
 		return v.Mermaid(w)
+	case "svg":
+		return v.SVG(w)
 	}
-	return fmt.Errorf("there is no format %q: the formats are text, json, dot and mermaid", format)
+	return fmt.Errorf("there is no format %q: the formats are text, json, dot, mermaid and svg", format)
 }
 
 // Manager gives the table of networks.
