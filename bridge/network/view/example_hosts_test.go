@@ -17,6 +17,10 @@ type made struct {
 }
 
 func (h *made) add(d bridge.Device) *bridge.Device {
+	if there := h.Device(d.Name); there != nil { // a name is given once
+		there.Master = d.Master
+		return there
+	}
 	d.Index = len(h.Devices) + 1
 	if d.Settings == nil {
 		d.Settings = bridge.Settings{}

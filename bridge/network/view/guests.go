@@ -106,7 +106,7 @@ func (m *Model) portsOf(name bridge.Name) (uplink *thing, guests bool) {
 			guests = guests || t.guest != nil && t.guest.Network == name
 		case t.guest != nil:
 			guests = true
-		case uplink == nil && t.Layer != LayerNone:
+		case uplink == nil && t.Layer != LayerNone && t.Layer.column() < LayerBridge.column():
 			uplink = t
 		}
 	}

@@ -90,7 +90,7 @@ func (m *Model) judgeNetwork(n *net) {
 			continue
 		}
 		n.see(t)
-		if t == n.on {
+		if t == n.on && t.Layer == LayerBond {
 			m.seePorts(n, t)
 		}
 	}
