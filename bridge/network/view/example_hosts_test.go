@@ -97,13 +97,13 @@ func workedSpec() network.Spec {
 		Bonds: []network.Bond{bond("bond0", "eth0", "eth1"), bond("bond1", "eth2", "eth3"), bond("bond2", "eth4", "eth5")},
 		Networks: []network.Network{
 			{Number: 1, Name: "management", ID: "10.11.10.0", On: "bond0", Roles: network.ServerManagement, Address: prefix("10.11.10.22/24")},
-			{Number: 2, Name: "heartbeat", ID: "3C9E0D1", On: "bond0", VLAN: 11, Roles: network.ClusterHeartbeat, Address: prefix("10.11.11.22/24")},
-			{Number: 3, Name: "migration", ID: "81FA6B2", On: "bond0", VLAN: 12, Roles: network.LiveMigrate, Address: prefix("10.11.12.22/24")},
-			{Number: 4, Name: "guests", ID: "4b", On: "bond0", VLAN: 13, Roles: vm, Address: prefix("10.11.13.22/24"), HostAddress: true},
-			{Number: 5, Name: "Production", ID: "9ABCDEF", On: "bond1", VLAN: 21, Roles: vm},
-			{Number: 6, Name: "Test", ID: "A0B1C2D", On: "bond1", VLAN: 22, Roles: vm},
-			{Number: 7, Name: "Backup", ID: "77E01F4", On: "bond1", VLAN: 23, Roles: vm},
-			{Number: 8, Name: "DMZ", ID: "D05E4A9", On: "bond2", VLAN: 31, Roles: vm},
+			{Number: 2, Name: "heartbeat", ID: "6B20E9B", On: "bond0", VLAN: 11, Roles: network.ClusterHeartbeat, Address: prefix("10.11.11.22/24")},
+			{Number: 3, Name: "migration", ID: "8A6CEAD", On: "bond0", VLAN: 12, Roles: network.LiveMigrate, Address: prefix("10.11.12.22/24")},
+			{Number: 4, Name: "guests", ID: "21D1F8E", On: "bond0", VLAN: 13, Roles: vm, Address: prefix("10.11.13.22/24"), HostAddress: true},
+			{Number: 5, Name: "production", ID: "AB8E18E", On: "bond1", VLAN: 21, Roles: vm},
+			{Number: 6, Name: "test", ID: "9F86D08", On: "bond1", VLAN: 22, Roles: vm},
+			{Number: 7, Name: "backup", ID: "54D00D8", On: "bond1", VLAN: 23, Roles: vm},
+			{Number: 8, Name: "lab", ID: "A51146D", On: "bond2", VLAN: 31, Roles: vm},
 		},
 	}
 }
@@ -113,9 +113,9 @@ func worked() Input {
 	h := &made{in: Input{Spec: workedSpec(), Title: "xen1", Now: time.Date(2026, 11, 25, 18, 0, 0, 0, time.UTC)}}
 	h.add(bridge.Device{Name: "lo", Kind: "", Loopback: true, Addresses: []bridge.Address{address("127.0.0.1/8"), address("::1/128")}, Settings: bridge.Settings{bridge.KeyMTU: "65536"}})
 	h.build()
-	h.plug("web01", 23, 0, "4b")
-	h.plug("web01", 23, 1, "9ABCDEF")
-	h.plug("web01", 23, 2, "D05E4A9")
+	h.plug("web01", 23, 0, "21D1F8E")
+	h.plug("web01", 23, 1, "AB8E18E")
+	h.plug("web01", 23, 2, "A51146D")
 	return h.input()
 }
 
@@ -124,7 +124,7 @@ func worked() Input {
 func troubled() Input {
 	in := worked()
 	h := &made{Host: in.Host, in: in}
-	h.plug("win2022", 24, 0, "9ABCDEF", true)
+	h.plug("win2022", 24, 0, "AB8E18E", true)
 	h.add(bridge.Device{Name: "eth6"})
 	h.add(bridge.Device{Name: "eth7"})
 	h.Device("eth6").Master = "xenbr0"
@@ -132,11 +132,11 @@ func troubled() Input {
 	h.add(bridge.Device{Name: "docker0", Kind: "bridge", Settings: bridge.Settings{bridge.KeyUp: "0"}})
 	h.add(bridge.Device{Name: "wg0", Kind: "wireguard"})
 	h.plug("legacy", 7, 0, "xenbr0")
-	h.add(bridge.Device{Name: "veth9", Kind: "veth", Master: "A0B1C2D"})
+	h.add(bridge.Device{Name: "veth9", Kind: "veth", Master: "9F86D08"})
 	h.Device("eth1").Running = false
 	h.Device("eth0").Stats.RxErrors = 12
-	h.Device("77E01F4").Settings[bridge.KeyUp] = "0"
-	h.Device("77E01F4").Running = false
+	h.Device("54D00D8").Settings[bridge.KeyUp] = "0"
+	h.Device("54D00D8").Running = false
 	h.remove("eth5")
 	h.remove("bond1.22")
 	h.in.Guests = append(h.in.Guests, network.Guest{
@@ -164,7 +164,7 @@ func crowd(guests int) Input {
 	for _, n := range []bridge.Name{"vif23.0", "vif23.1", "vif23.2"} {
 		h.remove(n)
 	}
-	nets := []bridge.Name{"4b", "9ABCDEF", "A0B1C2D", "9ABCDEF", "77E01F4", "9ABCDEF", "D05E4A9"}
+	nets := []bridge.Name{"21D1F8E", "AB8E18E", "9F86D08", "AB8E18E", "54D00D8", "AB8E18E", "A51146D"}
 	kinds := []string{"web", "db", "mail", "build", "cache", "desktop"}
 	for i := range guests {
 		name, id := fmt.Sprintf("%s%02d", kinds[i%len(kinds)], i/len(kinds)+1), uint16(i+1)

@@ -268,7 +268,12 @@ func quoteMermaid(lines ...string) string {
 		if i > 0 {
 			b.WriteString("<br/>")
 		}
-		for _, r := range clean(l) {
+		text := clean(l)
+		if rest := strings.TrimLeft(text, "0123456789"); len(rest) > 1 && rest[1] == ' ' && strings.ContainsRune(".-)", rune(rest[0])) { // it would begin a list
+			b.WriteString(text[:len(text)-len(rest)] + "#" + strconv.Itoa(int(rest[0])) + ";")
+			text = rest[1:]
+		}
+		for _, r := range text {
 			if r < 0x80 && !isPlain(r) {
 				b.WriteString("#" + strconv.Itoa(int(r)) + ";")
 			} else {

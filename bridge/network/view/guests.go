@@ -131,7 +131,7 @@ func (m *Model) foreign(id bridge.Name, uplink *thing) {
 		}
 	default:
 		n.on = uplink
-		n.segment = m.segment(n, uplink.dev.Name, 0)
+		n.segment = m.segment(n, uplink.dev.Name, 0, "")
 	}
 	if n.on != nil {
 		n.On = n.on.Name

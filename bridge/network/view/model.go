@@ -138,7 +138,7 @@ func (m *Model) declareBond(b network.Bond) {
 func (m *Model) declareNetwork(d network.Network) {
 	n := &net{Network: Network{
 		Number: d.Number, Label: strconv.Itoa(d.Number), Name: clean(d.Name), ID: clean(string(d.ID)), On: clean(string(d.On)), VLAN: d.VLAN,
-		Roles: roleNames(d.Roles), MTU: d.MTU,
+		Roles: d.Roles.List(), MTU: d.MTU,
 	}}
 	for _, a := range d.Address {
 		n.Addresses = append(n.Addresses, a.String())
@@ -147,27 +147,27 @@ func (m *Model) declareNetwork(d network.Network) {
 	if d.On != "" {
 		n.on = m.device(d.On, "", LayerWire)
 		n.on.known = true
-		n.segment = m.segment(n, d.On, d.VLAN)
+		n.segment = m.segment(n, d.On, d.VLAN, d.Segment())
 	}
-	if !d.Roles.Has(network.VirtualMachine) {
+	if !d.HasBridge() {
 		return
 	}
-	id := d.ID
+	id := d.BridgeName()
 	if id == "" {
 		id = bridge.Name(d.Name)
 	}
 	m.addBridge(n, id)
 }
 
-// segment finds the VLAN device of a network, whatever its name, or makes the segment without a tag.
-func (m *Model) segment(n *net, on bridge.Name, vlan int) *thing {
+// segment finds the VLAN device of a network, whatever its name, or takes it to be missing under the one that it would have. A segment without a
+// tag is no device, but it is shown, so that every network on a bond has its line.
+func (m *Model) segment(n *net, on bridge.Name, vlan int, name bridge.Name) *thing {
 	if vlan == 0 {
 		s := &thing{Node: Node{Key: "untagged " + n.Label, Name: "untagged", Layer: LayerSegment}, known: true, net: n}
 		m.things = append(m.things, s)
 		s.stands(n.on, n.on.dev != nil)
 		return s
 	}
-	name := bridge.Name(string(on) + "." + strconv.Itoa(vlan))
 	for _, t := range m.devices {
 		if t.dev != nil && t.dev.Kind == "vlan" && t.dev.On == on && t.dev.VLAN == vlan {
 			name = t.dev.Name
@@ -191,13 +191,4 @@ func (m *Model) addBridge(n *net, id bridge.Name) {
 		below = n.on
 	}
 	n.bridge.stands(n.segment, below.dev != nil && below.dev.Master == id)
-}
-
-func roleNames(r network.Roles) (out []string) {
-	for i, name := range []string{"server-management", "cluster-heartbeat", "live-migrate", "storage", "virtual-machine"} {
-		if r.Has(1 << i) {
-			out = append(out, name)
-		}
-	}
-	return out
 }

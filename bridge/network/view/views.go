@@ -71,7 +71,7 @@ type Network struct {
 	Number    int      `json:"number"`
 	Name      string   `json:"name"`
 	ID        string   `json:"id"`
-	Roles     []string `json:"roles,omitempty"`
+	Roles     []string `json:"roles"`
 	On        string   `json:"on,omitempty"`   // the port or bond below
 	VLAN      int      `json:"vlan,omitempty"` // 0: untagged
 	Addresses []string `json:"addresses,omitempty"`
