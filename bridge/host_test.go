@@ -2,7 +2,6 @@ package bridge
 
 import (
 	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -152,8 +151,6 @@ func BenchmarkHost(b *testing.B) {
 		require.Greater(b, len(h.Devices), 2100)
 	}
 }
-
-func prefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }
 
 func benched(b *testing.B) *Conn {
 	b.Helper()
