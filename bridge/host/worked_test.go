@@ -1,0 +1,117 @@
+package host
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"vifplug/bridge"
+	"vifplug/bridge/bridgetest"
+	"vifplug/bridge/host/hosttest"
+	"vifplug/bridge/network"
+	"vifplug/test/netns"
+)
+
+// worked is the worked example of networks.md.
+func worked(t *testing.T) network.Spec {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("..", "network", "testdata", "worked.toml"))
+	require.NoError(t, err)
+	spec, err := network.Parse([]network.File{{Name: "worked.toml", Text: text}})
+	require.NoError(t, err)
+	return spec
+}
+
+// sixPorts is a host with six ports in a namespace, on a kernel with bonds and VLANs. In the lab's dom0, whose kernel has them, it does not
+// skip.
+func sixPorts(t *testing.T) *bridge.Conn {
+	t.Helper()
+	netns.New(t)
+	c, err := bridge.Open()
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, c.Close()) })
+	bonds, err := c.ProbeBonding()
+	require.NoError(t, err)
+	vlans, err := c.ProbeVLAN()
+	require.NoError(t, err)
+	if bonds != bridge.Supported || vlans != bridge.Supported {
+		require.Empty(t, os.Getenv("XENVM"), "the lab's kernel must have bonds and VLANs")
+		t.Skipf("this kernel lacks what it is about: bonds are %v, VLANs are %v; the lab has both", bonds, vlans)
+	}
+	for i := range 6 {
+		port, peer := fmt.Sprintf("eth%d", i), fmt.Sprintf("peer%d", i)
+		require.NoError(t, bridgetest.MakeVeth(port, peer))
+		require.NoError(t, bridgetest.SetUp(peer))
+		require.NoError(t, bridgetest.SetUp(port))
+	}
+	require.NoError(t, bridgetest.AddAddress("eth0", worked(t).Networks[0].Address[0]))
+	require.NoError(t, c.AddRoute(bridge.Route{
+		To: netip.MustParsePrefix("0.0.0.0/0"), Via: netip.MustParseAddr("10.11.10.1"), Device: "eth0", Table: 254, Protocol: 3, Type: 1,
+	}))
+	return c
+}
+
+// The worked example, with a failure at every step in turn, then for good, then every device deleted once by hand.
+func TestWorkedExampleOnAKernel(t *testing.T) {
+	c := sixPorts(t)
+	before, total, dir := settled(t, c), 1, t.TempDir()
+	for n := 0; n < total; n++ {
+		gate := &hosttest.Gate{Changer: c}
+		gate.Keep(failAt(n))
+		m, _ := realManager(t, gate, dir)
+		res, err := m.Apply(t.Context(), worked(t), ApplyOptions{Confirm: Never})
+		require.ErrorIs(t, err, errInjected)
+		total = res.Steps[n].Of
+		assert.ErrorContains(t, err, "The host is as before", "step %d", n)
+		assert.Equal(t, before, settled(t, c), "after failing at step %d: %v", n, err)
+	}
+	t.Logf("%d steps, each of which failed once", total)
+
+	m, heard := realManager(t, c, dir)
+	start := time.Now()
+	res, err := m.Apply(t.Context(), worked(t), ApplyOptions{Confirm: Never})
+	require.NoError(t, err)
+	t.Logf("applied in %v", time.Since(start))
+	diff, err := m.Diff()
+	require.NoError(t, err)
+	require.Empty(t, diff)
+	mon, err := bridge.OpenHostMonitor()
+	require.NoError(t, err)
+	m.Start(mon)
+	deleteEach(t, m, res.Spec)
+	assert.Zero(t, heard.count(NetworkFailed), "%v", heard.all)
+}
+
+// deleteEach deletes every device of a declaration by hand, one by one, and waits until it is back.
+func deleteEach(t *testing.T, m *Manager, spec network.Spec) {
+	var devices []string
+	for i := range spec.Networks {
+		n := &spec.Networks[i]
+		devices = append(devices, string(n.Holder()))
+		if n.VLAN != 0 && n.HasBridge() {
+			devices = append(devices, string(n.Segment()))
+		}
+	}
+	devices = append(devices, "bond1", "bond2")
+	longest, which := time.Duration(0), ""
+	for _, device := range devices {
+		require.NoError(t, bridgetest.Delete(device))
+		start := time.Now()
+		require.Eventually(t, func() bool {
+			diff, err := m.Diff()
+			require.NoError(t, err)
+			return len(diff) == 0
+		}, 5*time.Second, time.Millisecond, device)
+		if took := time.Since(start); took > longest {
+			longest, which = took, device
+		}
+	}
+	t.Logf("%d devices were deleted; the longest absence was %v, of %s", len(devices), longest, which)
+	assert.Less(t, longest, 100*time.Millisecond, which)
+}
