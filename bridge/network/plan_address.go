@@ -143,11 +143,11 @@ func (p *planner) place() {
 	for _, name := range sorted {
 		p.fill(name)
 	}
+	p.dropRoutes()
 	for _, name := range sorted {
 		p.strip(name)
 	}
 	p.route()
-	p.dropRoutes()
 }
 
 // route adds the routes that are missing and can be now. Who has the place of one goes right before.
@@ -170,10 +170,10 @@ func (p *planner) route() {
 	}
 }
 
-// dropRoutes deletes the routes that must not be.
+// dropRoutes deletes the routes that must not be, unless another will take their place: that goes by route.
 func (p *planner) dropRoutes() {
 	for _, r := range slices.Clone(p.w.routes) {
-		if !p.g.wantsRoute(r) {
+		if !slices.ContainsFunc(p.g.routes, func(o bridge.Route) bool { return samePlace(r, o) }) {
 			p.dropRoute(r)
 		}
 	}

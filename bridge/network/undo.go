@@ -17,8 +17,9 @@ func Undo(s Step, before bridge.Host) []Step {
 	if w.do(s) != nil {
 		return nil
 	}
-	u := &undoer{w: w, was: maps.Clone(w.was), routes: routes}
+	u := &undoer{w: w, was: maps.Clone(w.was), routes: routes, unsure: map[bridge.Name]bridge.Settings{}}
 	u.names = slices.Sorted(maps.Keys(u.was))
+	u.doubt()
 	u.run()
 	return u.steps
 }
@@ -29,7 +30,21 @@ type undoer struct {
 	was    map[bridge.Name]*bridge.Device // nil: it was not there
 	names  []bridge.Name                  // of was, sorted
 	routes []bridge.Route
+	unsure map[bridge.Name]bridge.Settings // to be set whatever a world says: see doubt
 	steps  []Step
+}
+
+// doubt notes the settings of which only the kernel knows what they are after the step. Later steps may have set them otherwise by the time that
+// this one is undone.
+func (u *undoer) doubt() {
+	for name, was := range u.was {
+		d := u.w.device(name)
+		if was == nil || d == nil {
+			continue
+		}
+		u.unsure[name] = was.Settings.Clone()
+		maps.DeleteFunc(u.unsure[name], func(key bridge.Key, _ string) bool { _, known := d.Settings[key]; return known })
+	}
 }
 
 // run goes over everything until nothing differs: what one step of it brings about by itself another puts right.
@@ -140,6 +155,8 @@ func (u *undoer) settings() {
 			continue
 		}
 		differs := bridge.Settings{}
+		maps.Copy(differs, u.unsure[name])
+		delete(u.unsure, name)
 		for key, v := range was.Settings {
 			if d.Settings[key] != v {
 				differs[key] = v
@@ -241,6 +258,9 @@ func (u *undoer) backRoutes() {
 		return cmp.Or(cmp.Compare(len(a.Via.AsSlice()), len(b.Via.AsSlice())), strings.Compare(string(a.Device), string(b.Device)))
 	})
 	for _, r := range lost {
+		if d := u.w.device(r.Device); d != nil && r.Via.IsValid() && !u.w.reaches(d, r.Via) {
+			r.OnLink = true // its gateway was out of reach before, which the kernel allows to happen but not to be made
+		}
 		u.do(Step{Op: OpAddRoute, Device: r.Device, Route: &r})
 	}
 }
