@@ -134,7 +134,8 @@ func (c *card) draw(to *canvas, eths map[string]string) {
 		to.chip(x, line+1, n.Label, n.Networks)
 		x += chipWidth(n.Label) + 7
 	}
-	to.text("name", nameFont, x, line+14, nameFont.elide(c.title(), c.x+c.w-cardInset-x))
+	rest := strings.TrimPrefix(c.title(), n.Name)
+	to.text("name", nameFont, x, line+14, nameFont.elideName(n.Name, rest, c.x+c.w-cardInset-x))
 	x, line = c.x+cardInset, line+nameLine
 	if c.net != "" {
 		to.text(colourOf("f", n.Networks), netFont, x, line+11, netFont.elide(c.net, room))

@@ -172,7 +172,7 @@ func (m *Model) describe(n *net) {
 	}
 }
 
-// collect makes the logical view's list: by column, within it by network and by the order of their making.
+// collect makes the logical view's list: by column, within it by network and label, then in the kernel's order.
 func (m *Model) collect() {
 	for _, t := range m.devices {
 		if t.Layer != LayerNone {
@@ -186,6 +186,6 @@ func (m *Model) collect() {
 		return t.Networks[0]
 	}
 	slices.SortStableFunc(m.things, func(a, b *thing) int {
-		return cmp.Or(cmp.Compare(a.Layer.column(), b.Layer.column()), cmp.Compare(first(a), first(b)))
+		return cmp.Or(cmp.Compare(a.Layer.column(), b.Layer.column()), cmp.Compare(first(a), first(b)), cmp.Compare(a.letter, b.letter))
 	})
 }

@@ -24,7 +24,7 @@ func (m *Model) label() {
 				t.Label = n.Label
 				continue
 			}
-			t.Label = n.Label + letters(i)
+			t.Label, t.letter = n.Label+letters(i), i
 			i++
 		}
 		for _, t := range []*thing{n.on, n.bridge} {

@@ -67,6 +67,14 @@ func (f font) elide(s string, width float64) string {
 	return s
 }
 
+// elideName shortens a name to a width without what follows it: a guest's id and NIC tell it apart from others, however long its name is.
+func (f font) elideName(name, rest string, width float64) string {
+	if f.width(name+rest) <= width {
+		return name + rest
+	}
+	return f.elide(f.elide(name, width-f.width(rest))+rest, width)
+}
+
 // wrap sets words into at most so many lines of a width; what is left over is elided.
 func (f font) wrap(text string, width float64, most int) (lines []string) {
 	line := ""

@@ -39,6 +39,7 @@ type thing struct {
 	known   bool           // somebody declared it, or it needs no declaration
 	net     *net           // the one network that it belongs to; nil: shared or none
 	carries map[int]bool   // networks, of what is shared
+	letter  int            // of its label, as a number: its place within the network
 	guest   *network.Guest // of a guest's port
 }
 

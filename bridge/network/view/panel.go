@@ -20,6 +20,7 @@ const (
 	panelInset = 8
 	cellHeight = 22
 	cellGap    = 6
+	nicWidest  = 210
 	tall       = 1050 // what the panels shall not be higher than together, where more columns help
 )
 
@@ -38,17 +39,16 @@ func newGrid(panels []*panel) grid {
 	for _, p := range panels {
 		for _, n := range p.nics {
 			g.chip = max(g.chip, chipWidth(n.Label))
-			g.name = max(g.name, min(detailFont.width(nicName(n)), 170))
+			name, rest := nicName(n)
+			g.name = max(g.name, min(detailFont.width(name+rest), nicWidest))
 			g.device = max(g.device, min(detailFont.width(nicDevice(n)), 150))
 		}
 	}
 	g.cell = math.Ceil(g.chip + 7 + g.name + 10 + g.device + 12)
-	for g.columns = 1; g.columns < abreast; g.columns++ {
-		total := 0.0
-		for _, p := range panels {
-			total += p.height(g) + gapOther
-		}
-		if total <= tall {
+	for g.columns = 1; g.columns < abreast && together(panels, g) > tall; g.columns++ {
+		more := g
+		more.columns++
+		if together(panels, more) >= together(panels, g) {
 			break
 		}
 	}
@@ -56,12 +56,20 @@ func newGrid(panels []*panel) grid {
 	return g
 }
 
-// nicName is whose NIC it is; of a port that is no guest's, its own name.
-func nicName(n *Node) string {
-	if n.Guest == "" {
-		return n.Name
+// together is how high all panels are.
+func together(panels []*panel, g grid) (total float64) {
+	for _, p := range panels {
+		total += p.height(g) + gapOther
 	}
-	return named(n.Guest, n.Domain) + " " + n.Eth
+	return total
+}
+
+// nicName is whose NIC it is: the name, and the id and ethY that follow it. Of a port that is no guest's, it is its own name.
+func nicName(n *Node) (name, rest string) {
+	if n.Guest == "" {
+		return n.Name, ""
+	}
+	return n.Guest, idOf(n.Guest, n.Domain) + " " + n.Eth
 }
 
 // nicDevice is the device, with what is wrong.
@@ -112,10 +120,11 @@ func (p *panel) draw(to *canvas, g grid) {
 }
 
 func (p *panel) cell(to *canvas, g grid, n *Node, x, y float64) {
-	to.open((&card{node: n}).tip() + ", " + nicName(n))
+	name, rest := nicName(n)
+	to.open((&card{node: n}).tip() + ", " + name + rest)
 	to.rect("band", x, y, g.cell, cellHeight, 3)
 	to.chip(x+3, y+3, n.Label, n.Networks)
-	to.text("name", detailFont, x+g.chip+10, y+15, detailFont.elide(nicName(n), g.name))
+	to.text("name", detailFont, x+g.chip+10, y+15, detailFont.elideName(name, rest, g.name))
 	class := "faint"
 	if len(n.Marks) > 0 {
 		class = toneClass(n.Marks)

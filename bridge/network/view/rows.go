@@ -15,11 +15,14 @@ import (
 func (n NIC) String() string { return named(n.Guest, n.Domain) + " " + n.Eth }
 
 // named tells a domain: "web01 (23)".
-func named(name string, id int) string {
+func named(name string, id int) string { return name + idOf(name, id) }
+
+// idOf is a domain's id as it follows its name; nothing where the name is made of it.
+func idOf(name string, id int) string {
 	if number := strconv.Itoa(id); name != "domain "+number {
-		return name + " (" + number + ")"
+		return " (" + number + ")"
 	}
-	return name
+	return ""
 }
 
 // describe tells a NIC with its device and marks: "4a vif23.0 web01 (23) eth0, failed".

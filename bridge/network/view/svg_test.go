@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -303,4 +304,47 @@ func TestElide(t *testing.T) {
 	assert.True(t, strings.HasSuffix(got, "…"), got)
 	assert.Equal(t, "…", f.elide("wide", 1))
 	assert.Greater(t, font{10, true}.width("web01"), f.width("web01"))
+}
+
+// However long a guest's name is, its id and its NIC are told.
+func TestIdsAreNotElided(t *testing.T) {
+	in := crowd(60)
+	for i := range in.Guests {
+		in.Guests[i].Domain = strings.Repeat("long", 30)
+	}
+	texts := map[string]bool{}
+	for _, a := range picturesOf(t, in)["logical"].texts {
+		if strings.HasPrefix(a.what, "long") {
+			assert.Regexp(t, `… \(\d+\) eth\d$`, a.what)
+			texts[a.what] = true
+		}
+	}
+	assert.Greater(t, len(texts), 60)
+}
+
+// The cells of a panel, and the lines of a network in the tree, are in the order of their labels.
+func TestPortsAreInTheOrderOfTheirLabels(t *testing.T) {
+	in := crowd(60)
+	slices.Reverse(in.Host.Devices)
+	last := map[int]int{}
+	for _, n := range New(in).Logical().Nodes {
+		if n.Layer == LayerNIC {
+			letter := 0
+			for _, c := range strings.TrimLeft(n.Label, "0123456789") {
+				letter = letter*26 + int(c-'a') + 1
+			}
+			assert.Equal(t, last[n.Networks[0]]+1, letter, n.Label)
+			last[n.Networks[0]] = letter
+		}
+	}
+}
+
+// Two columns that make a picture no lower than one are not made.
+func TestPanelsAreNoWiderThanTheyNeed(t *testing.T) {
+	var panels []*panel
+	for range 60 {
+		panels = append(panels, &panel{nics: []*Node{{Name: "vif1.0"}, {Name: "vif2.0"}, {Name: "vif3.0"}}})
+	}
+	assert.Equal(t, 3, newGrid(panels).columns)
+	assert.Equal(t, 1, newGrid(panels[:3]).columns)
 }
