@@ -98,6 +98,9 @@ func (p *planner) configure(w *wanted) {
 
 func (p *planner) reasonFor(w *wanted, lacks bridge.Settings) string {
 	if _, mtu := lacks[bridge.KeyMTU]; mtu && len(lacks) == 1 {
+		if d := p.w.device(w.name); deviceMTU(d) == 0 && w.kind == "bridge" {
+			return "the kernel may have had it follow its ports"
+		}
 		return p.mtuReason(w)
 	}
 	keys := slices.Sorted(maps.Keys(lacks))
@@ -106,6 +109,8 @@ func (p *planner) reasonFor(w *wanted, lacks bridge.Settings) string {
 		return "to tell whose it is"
 	case len(keys) == 1 && keys[0] == bridge.KeyMAC && w.kind == "bridge" && w.network().MAC == nil:
 		return "so that its address is its uplink's"
+	case len(keys) == 1 && keys[0] == bridge.KeyMAC && w.kind == "bond" && p.g.in.Want.Bond(w.name).MAC == nil:
+		return "its address is to be that of one of its own ports"
 	case w.kind == "bond" || w.kind == "bridge":
 		return "as declared"
 	}

@@ -51,7 +51,7 @@ func deviceMTU(d *bridge.Device) int {
 }
 
 // setMTU changes an MTU: of a bond for its ports too; VLAN devices above never have more (linux: bond_change_mtu, vlan_dev_change_mtu,
-// vlan_device_event), and a bridge whose MTU nobody chose follows its smallest port (br_mtu_auto_adjust).
+// vlan_device_event), and a bridge whose MTU nobody chose follows its smallest port.
 func (w *world) setMTU(name bridge.Name, mtu int) error {
 	d := w.device(name)
 	if mtu == deviceMTU(d) {
@@ -93,8 +93,8 @@ func (w *world) putMTU(name bridge.Name, mtu int) {
 	}
 }
 
-// followsPorts says that a bridge has the MTU of its smallest port, so that it may be one whose MTU nobody chose. Whether the kernel takes it
-// for such it does not show; a plan that reckons with the change sets what it wants, which then holds.
+// followsPorts says that a bridge has the MTU of its smallest port, so that it may be one whose MTU nobody chose and which will follow them
+// (linux: br_mtu_auto_adjust). Whether it is the kernel does not show.
 func (w *world) followsPorts(name bridge.Name) bool {
 	d := w.device(name)
 	return d != nil && d.Kind == "bridge" && (len(w.ports[name]) == 0 || deviceMTU(d) == w.smallest(name))
@@ -113,9 +113,10 @@ func (w *world) smallest(name bridge.Name) int {
 	return least
 }
 
+// followPorts is a bridge after its ports have changed, which may have followed them or not.
 func (w *world) followPorts(name bridge.Name) {
-	if mtu := w.smallest(name); mtu != deviceMTU(w.device(name)) {
-		w.putMTU(name, mtu)
+	if w.smallest(name) != deviceMTU(w.device(name)) {
+		w.putMTU(name, 0)
 	}
 }
 

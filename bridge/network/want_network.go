@@ -132,14 +132,14 @@ func (g *goal) bridgeOptions(w *wanted, n *Network) {
 	if w.ours {
 		w.set["stp_state"], w.set["forward_delay"] = "0", "0"
 		if on(n.Bridge["stp_state"]) {
-			w.set["forward_delay"] = "2"
+			w.set["forward_delay"] = "15" // IEEE 802.1D's, as the kernel has it
 		}
 	}
 	switch {
 	case n.VLANFiltering:
 		w.set["vlan_filtering"] = "1"
-	case w.ours, was != nil && was.VLANFiltering:
-		w.set["vlan_filtering"] = "0"
+	case (w.ours || was != nil && was.VLANFiltering) && w.have != nil && w.have.Settings["vlan_filtering"] == "1":
+		w.set["vlan_filtering"] = "0" // a kernel without it refuses even this
 	}
 	for key, v := range n.Bridge {
 		if o := bridge.BridgeOption(key); o != nil {
