@@ -128,6 +128,7 @@ func (m *Manager) carryOut(ctx context.Context, s state, p Proposal, res Result,
 
 // steps does the steps of a journal in order, until one fails.
 func (m *Manager) steps(ctx context.Context, j *journal, res *Result, progress func(StepResult)) error {
+	v := newMover(m.opt.Kernel)
 	for i, u := range j.rec.Steps {
 		if ctx.Err() != nil {
 			return fmt.Errorf("host: it was ended before step %d of %d: %w", i+1, len(j.rec.Steps), context.Cause(ctx))
@@ -136,7 +137,7 @@ func (m *Manager) steps(ctx context.Context, j *journal, res *Result, progress f
 			return err
 		}
 		start := time.Now()
-		err := Do(m.opt.Kernel, u.Step)
+		err := v.do(u.Step)
 		r := StepResult{Index: i, Of: len(j.rec.Steps), Step: u.Step, Took: time.Since(start)}
 		if err != nil {
 			r.Error = err.Error()

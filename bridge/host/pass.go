@@ -10,13 +10,14 @@ import (
 // pass does the steps of one reconcile as far as they can be done. Where one fails, those that build on it are left out: above all, an address
 // must not be deleted where it was when it did not arrive where it should be.
 type pass struct {
+	mover  *mover
 	moving map[bridge.Name]bool // devices that lose addresses or routes in this pass
 	off    map[bridge.Name]bool // devices that are left alone from now on
 	done   map[bridge.Name]bool // devices that were changed
 }
 
-func newPass(steps []network.Step, asleep map[bridge.Name]bool) *pass {
-	p := &pass{moving: map[bridge.Name]bool{}, off: asleep, done: map[bridge.Name]bool{}}
+func newPass(k Kernel, steps []network.Step, asleep map[bridge.Name]bool) *pass {
+	p := &pass{mover: newMover(k), moving: map[bridge.Name]bool{}, off: asleep, done: map[bridge.Name]bool{}}
 	for _, s := range steps {
 		if s.Op == network.OpDeleteAddress || s.Op == network.OpDeleteRoute {
 			p.moving[s.Device] = true
@@ -26,12 +27,12 @@ func newPass(steps []network.Step, asleep map[bridge.Name]bool) *pass {
 }
 
 // do does a step, unless it builds on what failed. The sentence says why the kernel refused it.
-func (p *pass) do(k Kernel, s network.Step) (why string) {
+func (p *pass) do(s network.Step) (why string) {
 	if p.touchesOff(s) {
 		p.leave(s)
 		return ""
 	}
-	err := Do(k, s)
+	err := p.mover.do(s)
 	if err == nil || s.Op != network.OpCreate && alreadySo(s.Op, err) {
 		p.done[s.Device] = true
 		return ""

@@ -37,7 +37,7 @@ func TestPassLeavesOutWhatBuildsOnAFailure(t *testing.T) {
 	} {
 		k := hosttest.New(bare())
 		gate := &hosttest.Gate{Changer: k}
-		steps, p := moving(), newPass(moving(), map[bridge.Name]bool{})
+		steps, p := moving(), newPass(gate, moving(), map[bridge.Name]bool{})
 		for i, s := range steps {
 			gate.Keep(func(int, bridge.Name) error {
 				if i == tc.fails {
@@ -45,7 +45,7 @@ func TestPassLeavesOutWhatBuildsOnAFailure(t *testing.T) {
 				}
 				return nil
 			})
-			if why := p.do(gate, s); i == tc.fails {
+			if why := p.do(s); i == tc.fails {
 				assert.Contains(t, why, "could not "+say(s)+": injected")
 			} else {
 				assert.Empty(t, why)
@@ -61,7 +61,7 @@ func TestPassLeavesOutWhatBuildsOnAFailure(t *testing.T) {
 
 // One port that cannot join must not keep its bond from everything else.
 func TestPassGoesOnWithoutAPortOfABond(t *testing.T) {
-	p := newPass(nil, map[bridge.Name]bool{})
+	p := newPass(nil, nil, map[bridge.Name]bool{})
 	p.leave(network.Step{Op: network.OpMaster, Device: "eth1", Master: "bond0"})
 	assert.True(t, p.touchesOff(network.Step{Op: network.OpSet, Device: "eth1"}))
 	assert.False(t, p.touchesOff(network.Step{Op: network.OpCreate, Device: "bond0.13", Create: &network.Create{On: "bond0"}}))
@@ -74,9 +74,9 @@ func TestPassGoesOnWithoutAPortOfABond(t *testing.T) {
 // A device that is left alone for a while is left alone by all steps.
 func TestPassLeavesTheRestingAlone(t *testing.T) {
 	k := hosttest.New(bare())
-	p := newPass(moving(), map[bridge.Name]bool{"mgmt": true})
+	p := newPass(k, moving(), map[bridge.Name]bool{"mgmt": true})
 	for _, s := range moving() {
-		assert.Empty(t, p.do(k, s))
+		assert.Empty(t, p.do(s))
 	}
 	assert.Len(t, k.Steps(), 1)
 	assert.Equal(t, map[bridge.Name]bool{"6d": true}, p.done)

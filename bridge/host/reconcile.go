@@ -69,12 +69,12 @@ func (m *Manager) repair(s state, in network.Input) (left []network.Difference, 
 		return nil, err
 	}
 	defer j.close()
-	p := newPass(steps, m.keeper.asleep(time.Now()))
+	p := newPass(m.opt.Kernel, steps, m.keeper.asleep(time.Now()))
 	for _, step := range steps {
 		if err := j.next(); err != nil {
 			return nil, err
 		}
-		if why := p.do(m.opt.Kernel, step); why != "" {
+		if why := p.do(step); why != "" {
 			m.tellFailed(&in.Want, step.Device, why)
 		}
 	}

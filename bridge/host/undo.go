@@ -19,12 +19,13 @@ func undo(k Kernel, rec record, n int) []string {
 		return []string{fmt.Sprintf("nothing was undone, for the host could not be read: %v", err)}
 	}
 	var met []string
+	v := newMover(k)
 	for i, u := range slices.Backward(rec.Steps[:n]) {
 		for _, s := range u.Undo {
 			if s.Op == network.OpDelete && !stillOurs(&at, u.Step, i == n-1) {
 				continue
 			}
-			if err := Do(k, s); err != nil && !alreadySo(s.Op, err) {
+			if err := v.do(s); err != nil && !alreadySo(s.Op, err) {
 				met = append(met, fmt.Sprintf("%s: %v", say(s), err))
 			}
 		}

@@ -9,6 +9,7 @@ import (
 // Changer is what a Gate stands before: host.Kernel.
 type Changer interface {
 	Host() (bridge.Host, error)
+	LinkByName(bridge.Name) (bridge.Link, error)
 	Create(bridge.Device) error
 	Delete(bridge.Name) error
 	Configure(bridge.Name, bridge.Settings) error

@@ -4,6 +4,7 @@ package hosttest
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 
 	"vifplug/bridge"
@@ -25,6 +26,19 @@ func (k *Kernel) Host() (bridge.Host, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.host.Clone(), nil
+}
+
+// LinkByName gives a device in its lean form. It is running when it is up, but for a bridge without ports.
+func (k *Kernel) LinkByName(name bridge.Name) (bridge.Link, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	d := k.host.Device(name)
+	if d == nil {
+		return bridge.Link{}, bridge.ErrNotFound
+	}
+	up := d.Settings[bridge.KeyUp] == "1"
+	carrier := d.Kind != "bridge" || slices.ContainsFunc(k.host.Devices, func(p bridge.Device) bool { return p.Master == name })
+	return bridge.Link{Index: d.Index, Name: name, Kind: d.Kind, Up: up, Running: up && carrier}, nil
 }
 
 // Steps are the changes that were made, in order.
