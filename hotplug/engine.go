@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sort"
 	"sync"
 	"sync/atomic"
@@ -150,19 +151,13 @@ func (e *Engine) LeftTo(script string) bool {
 	return (&Node{Script: script}).leftTo(e.policy.Load().LeaveScripts)
 }
 
-// Bridges are the names of the bridges that exist, declared or not.
-func (e *Engine) Bridges() ([]bridge.Name, error) {
+// Bridges are the bridges that exist, declared or not.
+func (e *Engine) Bridges() ([]bridge.Link, error) {
 	links, err := e.cfg.Links.Links()
 	if err != nil {
 		return nil, fmt.Errorf("hotplug: list the bridges: %w", err)
 	}
-	var out []bridge.Name
-	for _, l := range links {
-		if l.Kind == "bridge" {
-			out = append(out, l.Name)
-		}
-	}
-	return out, nil
+	return slices.DeleteFunc(links, func(l bridge.Link) bool { return l.Kind != "bridge" }), nil
 }
 
 // Store is the store that the engine works with.

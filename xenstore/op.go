@@ -49,6 +49,9 @@ func MkdirOp(path string) Op { return pathOp(wire.Mkdir, path) }
 // RemoveOp removes a node and everything below it.
 func RemoveOp(path string) Op { return pathOp(wire.Rm, path) }
 
+// SetPermsOp replaces a node's permissions. The first entry names the owner.
+func SetPermsOp(path string, perms []wire.Perm) Op { return permsOp(path, perms) }
+
 // DirectoryOp lists a node's children. A list of more than one message is E2BIG here; [Client.Directory] copes.
 func DirectoryOp(path string) Op { return pathOp(wire.Directory, path) }
 

@@ -281,6 +281,7 @@ func TestCase23StormOfConflicts(t *testing.T) {
 func TestCase23RealConflicts(t *testing.T) {
 	target, _ := xenstoretest.StartReal(t)
 	h := bareHost(t, target)
+	h.bridge("xenbr2", 1400)
 	h.start()
 	h.netdev("vif5.0", 5, 0)
 	front := "/local/domain/5/device/vif/0"
@@ -293,12 +294,15 @@ func TestCase23RealConflicts(t *testing.T) {
 		}
 		return ""
 	})
-	h.domain(5, plain)
-	h.plugged(5, 0, "vif5.0", "xenbr0", 1500)
+	nic := plain
+	nic.Bridge = "xenbr2"
+	h.domain(5, nic)
+	h.plugged(5, 0, "vif5.0", "xenbr2", 1400)
 	left.Wait()
 	assert.Equal(t, 9, h.proxy.count(request.commits), "eight with the guest's part, one without")
-	_, err := h.store.Read(t.Context(), front+"/mtu")
-	require.ErrorIs(t, err, xenstore.ENOENT, "the guest did without the hint")
+	told, err := h.store.Read(t.Context(), front+"/mtu")
+	require.NoError(t, err)
+	assert.Equal(t, "1500", told, "the guest did without the hint")
 }
 
 // A store that comes back has the engine's watches once, with new tokens: one change is one look, as before.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"vifplug/hotplug"
+	"vifplug/hotplug/toolstack"
 	"vifplug/xenstore"
 	"vifplug/xenstore/wire"
 )
@@ -17,6 +19,7 @@ type Toolstack struct {
 // NIC is one vif line of a guest's configuration.
 type NIC struct {
 	Bridge, MAC, VIFName, Script, Type string
+	VLAN                               string // "": none written
 	MTU                                int    // 0: none written
 	State                              string // of the backend; "": 1, as libxl leaves it to netback
 }
@@ -24,14 +27,6 @@ type NIC struct {
 // BackendDir is where a NIC's backend nodes are.
 func (t *Toolstack) BackendDir(id xenstore.DomID, dev int) string {
 	return fmt.Sprintf("%s/%d/%d", vifRoot(t.Backend), id, dev)
-}
-
-func frontendDir(id xenstore.DomID, dev int) string {
-	return fmt.Sprintf("/local/domain/%d/device/vif/%d", id, dev)
-}
-
-func libxlDir(id xenstore.DomID, dev int) string {
-	return fmt.Sprintf("/libxl/%d/device/vif/%d", id, dev)
 }
 
 // CreateDomain makes a domain's nodes and introduces it to the store.
@@ -82,22 +77,10 @@ func (t *Toolstack) AttachIn(ctx context.Context, tx *xenstore.Tx, ids []xenstor
 }
 
 func (t *Toolstack) write(ctx context.Context, tx *xenstore.Tx, id xenstore.DomID, dev int, n NIC) error {
-	b, f, l := t.BackendDir(id, dev), frontendDir(id, dev), libxlDir(id, dev)
-	ops := []xenstore.Op{xenstore.WriteOp(l+"/frontend", f), xenstore.WriteOp(l+"/backend", b)}
-	for _, kv := range backendValues(f, id, dev, n) {
-		ops = append(ops, xenstore.WriteOp(b+"/"+kv[0], kv[1]))
-	}
-	for _, kv := range [][2]string{{"backend", b}, {"backend-id", fmt.Sprint(t.Backend)}, {"state", "1"}, {"handle", fmt.Sprint(dev)}, {"mac", n.MAC}} {
-		ops = append(ops, xenstore.WriteOp(f+"/"+kv[0], kv[1]))
-	}
-	if n.MTU != 0 {
-		ops = append(ops, xenstore.WriteOp(f+"/mtu", fmt.Sprint(n.MTU)))
-	}
-	// What is written below a directory inherits its rights.
-	if err := protect(ctx, tx, map[string][]wire.Perm{b: perms(t.Backend, id), f: perms(id, t.Backend)}); err != nil {
-		return err
-	}
-	return all(tx.Pipeline(ctx, ops...))
+	return toolstack.Nodes{
+		Key: hotplug.Key{Front: id, Device: uint32(dev)}, Backend: t.Backend,
+		MAC: n.MAC, Bridge: n.Bridge, VIFName: n.VIFName, Script: n.Script, Type: n.Type, MTU: n.MTU, VLAN: n.VLAN, State: n.State,
+	}.Write(ctx, tx)
 }
 
 // protect makes directories with their rights.
@@ -123,39 +106,6 @@ func all(res []xenstore.Result, err error) error {
 	return err
 }
 
-func backendValues(f string, id xenstore.DomID, dev int, n NIC) [][2]string {
-	script, kind := n.Script, n.Type
-	if script == "" {
-		script = "/etc/xen/scripts/vif-plug"
-	}
-	if kind == "" {
-		kind = "vif"
-	}
-	state := n.State
-	if state == "" {
-		state = "1"
-	}
-	kv := [][2]string{
-		{"frontend", f},
-		{"frontend-id", fmt.Sprint(id)},
-		{"online", "1"},
-		{"state", state},
-		{"script", script},
-		{"mac", n.MAC},
-		{"bridge", n.Bridge},
-		{"handle", fmt.Sprint(dev)},
-		{"type", kind},
-		{"hotplug-status", ""},
-	}
-	if n.VIFName != "" {
-		kv = append(kv, [2]string{"vifname", n.VIFName})
-	}
-	if n.MTU != 0 {
-		kv = append(kv, [2]string{"mtu", fmt.Sprint(n.MTU)})
-	}
-	return kv
-}
-
 // Detach asks for a NIC's removal: online = 0, state = 5. Netback and the guest then close.
 func (t *Toolstack) Detach(ctx context.Context, id xenstore.DomID, dev int) error {
 	b := t.BackendDir(id, dev)
@@ -173,8 +123,7 @@ func (t *Toolstack) Detach(ctx context.Context, id xenstore.DomID, dev int) erro
 // Erase removes a NIC's nodes, the last act of a removal.
 func (t *Toolstack) Erase(ctx context.Context, id xenstore.DomID, dev int) error {
 	return t.Store.Transaction(ctx, func(tx *xenstore.Tx) error {
-		_, err := tx.Pipeline(ctx, xenstore.RemoveOp(frontendDir(id, dev)), xenstore.RemoveOp(t.BackendDir(id, dev)), xenstore.RemoveOp(libxlDir(id, dev)))
-		return err
+		return toolstack.Erase(ctx, tx, t.Backend, hotplug.Key{Front: id, Device: uint32(dev)})
 	})
 }
 
