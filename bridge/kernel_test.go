@@ -151,9 +151,7 @@ func TestLinks(t *testing.T) {
 		assert.Equal(t, one, l, "a list says what one question says")
 		names = append(names, string(l.Name))
 	}
-	want, err := os.ReadDir("/sys/class/net")
-	require.NoError(t, err)
-	assert.Len(t, names, len(want))
+	assert.Len(t, names, devicesInSysfs(t))
 	assert.Subset(t, names, []string{"lo", "xenbr0", "vif5.0", "g5.0"})
 }
 

@@ -54,6 +54,16 @@ func (o *Option) Canonical(value string) (string, error) {
 	return strconv.FormatUint(n, 10), nil
 }
 
+// Same says that what the kernel has is what was wanted. It keeps times in ticks, so one may come back a hundredth of a second shorter.
+func (o *Option) Same(want, have string) bool {
+	if o.Kind != "seconds" {
+		return want == have
+	}
+	w, err1 := parseSeconds(want)
+	h, err2 := parseSeconds(have)
+	return err1 == nil && err2 == nil && (w == h || w == h+1)
+}
+
 func (o *Option) canonicalName(value string) (string, error) {
 	if slices.Contains(o.Names, value) && value != "" {
 		return value, nil

@@ -50,7 +50,7 @@ func decodeRoute(b []byte) []hop {
 			h.attribute(kind, v)
 		}
 	}
-	h.To = netip.PrefixFrom(to, int(b[1]))
+	h.To = netip.PrefixFrom(to, int(b[1])).Masked()
 	if !h.To.IsValid() || h.Table == unix.RT_TABLE_LOCAL || h.Protocol == unix.RTPROT_KERNEL || flags&unix.RTM_F_CLONED != 0 {
 		return nil
 	}
