@@ -172,7 +172,22 @@ func genHost(t *rapid.T) (bridge.Host, *Spec) {
 	before := genPast(t, &w)
 	genGuests(t, &w)
 	genDrift(t, &w, try)
-	return w.host(), before
+	return known(w), before
+}
+
+// known is a host of which everything is known, as a kernel tells it.
+func known(w *world) bridge.Host {
+	h := w.host()
+	for i := range h.Devices {
+		d := &h.Devices[i]
+		d.Settings = d.Settings.Clone()
+		for key, v := range map[bridge.Key]string{bridge.KeyMTU: "9000", bridge.KeyMAC: bridge.MAC{2, 0, 0, 0, 7, byte(i)}.String()} {
+			if _, is := d.Settings[key]; !is {
+				d.Settings[key] = v
+			}
+		}
+	}
+	return h
 }
 
 func genAddresses(t *rapid.T, w *world, try func(Step)) {

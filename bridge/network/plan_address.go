@@ -21,36 +21,20 @@ func (p *planner) give(name bridge.Name, a bridge.Address, reason string) {
 			}
 		}
 	}
-	for _, b := range slices.Backward(slices.Clone(d.Addresses)) {
-		if sameSubnet(a, b) && p.target(name, b) == "" {
-			p.take(name, b, fmt.Sprintf("%s takes its place: while two are in one subnet, the kernel may delete both", a.Prefix))
-		}
-	}
 	p.do(Step{Op: OpAddAddress, Device: name, Address: &a, Reason: reason})
 }
 
-// take deletes an address. Those that stay, and that the kernel may delete with it for being second in its subnet, come back.
+// take deletes an address. Others of its subnet, which the kernel may delete with it, come back at once; where they are still there, adding them
+// changes nothing.
 func (p *planner) take(name bridge.Name, a bridge.Address, reason string) {
-	list := p.w.device(name).Addresses
-	i := slices.IndexFunc(list, a.Same)
-	if i < 0 {
+	before := p.w.device(name).Addresses
+	if p.err != nil || !slices.ContainsFunc(before, a.Same) {
 		return
 	}
-	var second []bridge.Address
-	if !slices.ContainsFunc(list[:i], func(b bridge.Address) bool { return sameSubnet(a, b) }) {
-		for _, b := range list[i+1:] {
-			if sameSubnet(a, b) {
-				second = append(second, b)
-			}
-		}
-	}
-	for _, b := range slices.Backward(second) {
-		p.do(Step{Op: OpDeleteAddress, Device: name, Address: &b, Reason: fmt.Sprintf("the kernel may delete it with %s", a.Prefix)})
-	}
 	p.do(Step{Op: OpDeleteAddress, Device: name, Address: &a, Reason: reason})
-	for _, b := range second {
-		if p.target(name, b) == name {
-			p.do(Step{Op: OpAddAddress, Device: name, Address: &b, Reason: "it comes back"})
+	for _, b := range before {
+		if !a.Same(b) && p.target(name, b) == name && !slices.ContainsFunc(p.w.device(name).Addresses, b.Same) {
+			p.do(Step{Op: OpAddAddress, Device: name, Address: &b, Reason: fmt.Sprintf("the kernel may have deleted it with %s", a.Prefix)})
 		}
 	}
 }
@@ -150,7 +134,7 @@ func (p *planner) place() {
 	p.route()
 }
 
-// route adds the routes that are missing and can be now. Who has the place of one goes right before.
+// route adds the routes that are missing and can be now. Of IPv4 one takes the place of another by that; of IPv6 the other goes right after.
 func (p *planner) route() {
 	for _, r := range p.g.routes {
 		d := p.w.device(r.Device)
@@ -161,12 +145,12 @@ func (p *planner) route() {
 		if r.Via.IsValid() && !r.OnLink && !p.w.reaches(d, r.Via) || r.Source.IsValid() && !p.w.isLocal(r.Source) {
 			continue
 		}
+		p.do(Step{Op: OpAddRoute, Device: r.Device, Route: &r, Reason: p.routeReason(r)})
 		for _, o := range slices.Clone(p.w.routes) {
-			if samePlace(r, o) {
+			if samePlace(r, o) && !p.g.wantsRoute(o) {
 				p.dropRoute(o)
 			}
 		}
-		p.do(Step{Op: OpAddRoute, Device: r.Device, Route: &r, Reason: p.routeReason(r)})
 	}
 }
 
@@ -188,6 +172,11 @@ func (p *planner) dropRoute(r bridge.Route) {
 }
 
 func (p *planner) routeReason(r bridge.Route) string {
+	for _, o := range p.g.have.routes {
+		if samePlace(r, o) && r.Via != o.Via && p.g.dropped[string(o.Device)+" "+routeWhat(&o)] != "" {
+			return fmt.Sprintf("it takes the place of the %s, as declared", routeWhat(&o))
+		}
+	}
 	for i := range p.g.in.Want.Networks {
 		if n := &p.g.in.Want.Networks[i]; r.To.Bits() == 0 && slices.Contains(n.Gateway, r.Via) {
 			return "gateway of " + networkText(n)

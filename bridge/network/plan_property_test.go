@@ -168,14 +168,18 @@ func hasAddress(h bridge.Host, a bridge.Address) bool {
 	return slices.ContainsFunc(h.Devices, func(d bridge.Device) bool { return slices.ContainsFunc(d.Addresses, a.Same) })
 }
 
-// isReplaced says that an address is away because the first of its subnet is being deleted, with which the kernel may delete it; it is back within
-// the same run of steps about addresses.
+// isReplaced says that an address is away because the first of its subnet has been deleted, with which the kernel may delete it; it comes back at
+// once.
 func isReplaced(steps []Step, i int, a bridge.Address) bool {
-	first := false
-	for ; i >= 0 && steps[i].Op == OpDeleteAddress; i-- {
-		first = first || steps[i].Address.Same(a)
+	for ; steps[i].Op == OpAddAddress && !steps[i].Address.Same(a); i-- {
 	}
-	return first
+	gone := steps[i]
+	for i++; i < len(steps) && steps[i].Op == OpAddAddress; i++ {
+		if steps[i].Address.Same(a) {
+			return gone.Op == OpDeleteAddress && sameSubnet(*gone.Address, a)
+		}
+	}
+	return false
 }
 
 // Between a device's change of master and the return of its addresses' routes there is nothing that does not belong to it.

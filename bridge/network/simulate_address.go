@@ -14,13 +14,18 @@ const mainTable = 254
 // metric6 is what the kernel makes of an IPv6 route without a metric (linux: IP6_RT_PRIO_USER).
 const metric6 = 1024
 
+// addAddress adds an address. Of one that is there it changes what else is said of it, as [bridge.Conn.AddAddress] does.
 func (w *world) addAddress(name bridge.Name, a bridge.Address) error {
-	if slices.ContainsFunc(w.device(name).Addresses, func(b bridge.Address) bool {
-		return a.Same(b) || a.Prefix.Addr().Is6() && a.Prefix.Addr() == b.Prefix.Addr()
-	}) {
-		return fmt.Errorf("%s on %s %w", a.Prefix, name, bridge.ErrExists)
-	}
 	d := w.edit(name)
+	for i, b := range d.Addresses {
+		switch {
+		case a.Same(b):
+			d.Addresses[i] = a
+			return nil
+		case a.Prefix.Addr().Is6() && a.Prefix.Addr() == b.Prefix.Addr():
+			return fmt.Errorf("%s on %s %w", b.Prefix, name, bridge.ErrExists)
+		}
+	}
 	d.Addresses = append(d.Addresses, a)
 	return nil
 }
@@ -82,7 +87,8 @@ func (w *world) dropRoutes(gone func(*bridge.Route) bool) {
 	}
 }
 
-// addRoute adds a route, which needs its device up, its gateway in reach, and nobody in its place.
+// addRoute adds a route, which needs its device up and its gateway in reach. An IPv4 route takes the place of another to the same subnet with the
+// same metric; IPv6 ones stand beside each other, as [bridge.Conn.AddRoute] says.
 func (w *world) addRoute(r bridge.Route) error {
 	d := w.device(r.Device)
 	switch {
@@ -98,14 +104,14 @@ func (w *world) addRoute(r bridge.Route) error {
 	if r.Metric == 0 && r.To.Addr().Is6() {
 		r.Metric = metric6
 	}
-	if slices.ContainsFunc(w.routes, func(o bridge.Route) bool { return samePlace(r, o) }) {
-		return fmt.Errorf("a route to %s of the same metric %w", r.To, bridge.ErrExists)
-	}
+	w.dropRoutes(func(o *bridge.Route) bool {
+		return samePlace(r, *o) && (r.To.Addr().Is4() || o.Device == r.Device && o.Via == r.Via)
+	})
 	w.routes = append(slices.Clip(w.routes), r)
 	return nil
 }
 
-// samePlace says that of two routes only one can be.
+// samePlace says that two routes compete: of IPv4 only one can be, of IPv6 only one is meant.
 func samePlace(a, b bridge.Route) bool {
 	return a.To == b.To && a.Table == b.Table && a.Metric == b.Metric
 }

@@ -244,13 +244,9 @@ func (u *undoer) vlans() {
 	}
 }
 
-// backRoutes puts routes back: those by the link first, since gateways are reached by them.
+// backRoutes puts routes back: those by the link first, since gateways are reached by them. What came instead goes after, so that there is always
+// one.
 func (u *undoer) backRoutes() {
-	for _, r := range slices.Clone(u.w.routes) {
-		if !slices.ContainsFunc(u.routes, func(o bridge.Route) bool { return sameRoute(r, o) }) {
-			u.do(Step{Op: OpDeleteRoute, Device: r.Device, Route: &r})
-		}
-	}
 	lost := slices.DeleteFunc(slices.Clone(u.routes), func(r bridge.Route) bool {
 		return r.Device == "" || slices.ContainsFunc(u.w.routes, func(o bridge.Route) bool { return sameRoute(r, o) })
 	})
@@ -262,5 +258,10 @@ func (u *undoer) backRoutes() {
 			r.OnLink = true // its gateway was out of reach before, which the kernel allows to happen but not to be made
 		}
 		u.do(Step{Op: OpAddRoute, Device: r.Device, Route: &r})
+	}
+	for _, r := range slices.Clone(u.w.routes) {
+		if !slices.ContainsFunc(u.routes, func(o bridge.Route) bool { return sameRoute(r, o) }) {
+			u.do(Step{Op: OpDeleteRoute, Device: r.Device, Route: &r})
+		}
 	}
 }

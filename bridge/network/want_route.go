@@ -79,8 +79,9 @@ func (g *goal) inheritRoute(r bridge.Route) {
 	r.Device = heir
 	r = g.withSource(r)
 	lost := r.Source != was.Source && r.To.Addr().Is4()
-	if r.Via.IsValid() && !r.OnLink && g.reachable(was.Device, r.Via, g.have.device(was.Device).Addresses) {
-		lost = lost || !g.reachable(heir, r.Via, g.addresses[heir])
+	if r.Via.IsValid() && !r.OnLink && !g.reachable(heir, r.Via, g.addresses[heir]) {
+		lost = lost || heir != was.Device || g.reachable(was.Device, r.Via, g.have.device(was.Device).Addresses)
+		r.OnLink = true // should the kernel take it away, it comes back only so
 	}
 	if r.To.Addr().Is4() && !g.has4(heir) && g.has4Now(was.Device) {
 		lost = true
