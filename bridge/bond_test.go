@@ -304,7 +304,7 @@ func TestCreateTakesOverAPristineBond(t *testing.T) {
 // Loading the bonding module makes a bond0: whoever makes bond0 first finds it there. Only the lab's own namespace can show it.
 func TestBond0SpringsUp(t *testing.T) {
 	if os.Getenv("XENVM") == "" {
-		t.Skip("it loads and unloads a module, in the lab alone")
+		t.Skip("it loads and unloads a module of the whole machine: in the lab alone, with VIFPLUG_CI too")
 	}
 	unload := func() { assert.NoError(t, exec.Command("modprobe", "-r", "bonding").Run()) }
 	unload()

@@ -312,17 +312,18 @@ func (c *Conn) appendDevice(b []byte, o *Option, value string) ([]byte, error) {
 
 // SetMaster makes a device a port of a bridge or bond; "" releases it. A port joins a bond only while it is down.
 func (c *Conn) SetMaster(name, master Name) error {
-	op := "release"
+	op, object, to := "release", string(name), 0
 	index, err := c.indexOf(name)
-	to := 0
-	if err == nil && master != "" {
-		op = "enslave to " + string(master)
-		if to, err = c.indexOf(master); err != nil {
-			return fail("enslave "+string(name)+" to", string(master), err)
+	if master != "" {
+		op, object = "enslave", string(name)+" to "+string(master)
+		if err == nil {
+			if to, err = c.indexOf(master); err != nil {
+				err = fmt.Errorf("%s: %w", master, err)
+			}
 		}
 	}
 	if err == nil {
 		_, err = c.execute(unix.RTM_SETLINK, netlink.Acknowledge, appendUint32(linkRequest(index), unix.IFLA_MASTER, uint32(to)))
 	}
-	return fail(op, string(name), err)
+	return fail(op, object, err)
 }

@@ -79,13 +79,13 @@ func TestSetMaster(t *testing.T) {
 		name, master Name
 		want         string
 	}{
-		{"nobody", "br0", "bridge: enslave to br0 nobody: no such device"},
-		{"eth0", "nobody", "bridge: enslave eth0 to nobody: no such device"},
+		{"nobody", "br0", "bridge: enslave nobody to br0: no such device"},
+		{"eth0", "nobody", "bridge: enslave eth0 to nobody: nobody: no such device"},
 		{"nobody", "", "bridge: release nobody: no such device"},
 	} {
 		err := c.SetMaster(tc.name, tc.master)
 		require.ErrorIs(t, err, ErrNotFound)
-		assert.ErrorContains(t, err, "no such device")
+		assert.EqualError(t, err, tc.want)
 	}
 }
 
