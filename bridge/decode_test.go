@@ -180,7 +180,7 @@ func TestHostOfAListThatNeverStands(t *testing.T) {
 	cut := func(m netlink.Message) netlink.Message { m.Header.Flags |= netlink.DumpInterrupted; return m }
 	c := played(t, answers(&n,
 		[]netlink.Message{cut(named(0, 1, "lo")), named(0, 3, "eth0"), named(0, 9, "went")},
-		[]netlink.Message{cut(named(0, 1, "lo")), named(0, 2, "br0"), named(0, 3, "eth0")},
+		[]netlink.Message{cut(named(0, 1, "lo")), named(0, 2, "br0"), named(0, 3, "renamed")},
 	))
 	found, err := c.devices()
 	require.NoError(t, err)
@@ -188,6 +188,6 @@ func TestHostOfAListThatNeverStands(t *testing.T) {
 	for i, s := range found {
 		names[i] = s.Name
 	}
-	assert.Equal(t, map[int]Name{1: "lo", 2: "br0", 3: "eth0", 9: "went"}, names)
+	assert.Equal(t, map[int]Name{1: "lo", 2: "br0", 3: "renamed", 9: "went"}, names, "as it was last")
 	assert.Equal(t, readings, n)
 }

@@ -78,6 +78,15 @@ func TestHostMonitorCoalesces(t *testing.T) {
 	assert.Less(t, hints, times/10)
 }
 
+// A host that is never quiet is told of all the same.
+func TestHostMonitorDoesNotWaitForEver(t *testing.T) {
+	isolated(t)
+	m := watched(t, monitorBuffer)
+	m.quiet = time.Hour
+	veth(t, "eth0", "wire0")
+	assert.NotEmpty(t, hinted(t, m, func(h HostChange) bool { return h.Links }).Names)
+}
+
 func TestHostMonitorOverflows(t *testing.T) {
 	c, _ := isolated(t)
 	m := watched(t, 1)
