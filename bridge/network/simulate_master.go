@@ -25,7 +25,7 @@ func (w *world) master(name, master bridge.Name) error {
 		return fmt.Errorf("%s: %w", master, bridge.ErrNotFound)
 	case m.Kind != "bridge" && m.Kind != "bond":
 		return fmt.Errorf("%s can have no ports: %w", master, bridge.ErrUnsupported)
-	case d.Loopback || d.Kind == m.Kind || w.standsOn(master, name):
+	case d.Loopback || d.Kind == m.Kind || w.isAbove(name, master):
 		return fmt.Errorf("%s can be no port of %s: %w", name, master, bridge.ErrInvalid)
 	}
 	if m.Kind == "bond" {
@@ -35,10 +35,17 @@ func (w *world) master(name, master bridge.Name) error {
 	return nil
 }
 
-// standsOn says that a device stands on another, however far below.
-func (w *world) standsOn(name, on bridge.Name) bool {
-	d := w.device(name)
-	return d != nil && (d.On == on && on != "" || d.On != "" && w.standsOn(d.On, on))
+// isAbove says that a device stands on another or has it as a port, however far below.
+func (w *world) isAbove(name, below bridge.Name) bool {
+	d := w.device(below)
+	if d == nil {
+		return false
+	}
+	over := w.uppers[below]
+	if d.Master != "" {
+		over = append(slices.Clone(over), d.Master)
+	}
+	return slices.ContainsFunc(over, func(n bridge.Name) bool { return n == name || w.isAbove(name, n) })
 }
 
 func (w *world) joinBridge(name, master bridge.Name) {

@@ -13,7 +13,7 @@ const keyPrimary bridge.Key = "primary"
 // setOptions changes the options of a bond or a bridge.
 func (w *world) setOptions(name bridge.Name, s bridge.Settings) error {
 	d := w.device(name)
-	if mode, has := s[bridge.KeyMode]; has && d.Settings[bridge.KeyMode] != mode {
+	if mode, has := s[bridge.KeyMode]; has {
 		if err := w.setMode(name, mode); err != nil {
 			return err
 		}
@@ -21,9 +21,6 @@ func (w *world) setOptions(name bridge.Name, s bridge.Settings) error {
 	for _, key := range slices.Sorted(maps.Keys(s)) {
 		switch key {
 		case bridge.KeyMode, bridge.KeyMTU, bridge.KeyMAC, bridge.KeyAlias, bridge.KeyUp:
-			continue
-		}
-		if d.Settings[key] == s[key] {
 			continue
 		}
 		if err := w.setOption(name, key, s[key]); err != nil {
@@ -61,7 +58,7 @@ func (w *world) setOption(name bridge.Name, key bridge.Key, value string) error 
 	return nil
 }
 
-// bondTakes refuses what the bonding driver does (linux: bond_opt_check_deps).
+// bondTakes refuses what the bonding driver does, also where nothing would change (linux: bond_opt_check_deps).
 func (w *world) bondTakes(d *bridge.Device, o *bridge.Option, value string) error {
 	switch mode := d.Settings[bridge.KeyMode]; {
 	case !o.In(mode):
@@ -82,6 +79,8 @@ func (w *world) setMode(name bridge.Name, mode string) error {
 	switch {
 	case d.Kind != "bond" || !slices.Contains(bridge.BondModes, mode):
 		return fmt.Errorf("%s has no mode %q: %w", name, mode, bridge.ErrInvalid)
+	case mode == d.Settings[bridge.KeyMode] && len(w.ports[name]) == 0 && d.Settings[bridge.KeyUp] != "1":
+		return nil
 	case len(w.ports[name]) > 0:
 		return fmt.Errorf("the mode of %s can be changed only while it has no ports: %w", name, bridge.ErrBusy)
 	case d.Settings[bridge.KeyUp] == "1":

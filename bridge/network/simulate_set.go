@@ -120,7 +120,8 @@ func (w *world) followPorts(name bridge.Name) {
 	}
 }
 
-// setMAC changes a MAC address: of a bond its ports' too, and of what VLAN devices above have inherited; "": it is not known.
+// setMAC changes a MAC address: of a bond its ports' too, and what VLAN devices above that are up have
+// inherited (linux: vlan_sync_address); "": it is not known.
 func (w *world) setMAC(name bridge.Name, mac string) {
 	d := w.edit(name)
 	before := d.Settings[bridge.KeyMAC]
@@ -138,7 +139,7 @@ func (w *world) setMAC(name bridge.Name, mac string) {
 		}
 	}
 	for _, upper := range w.uppers[name] {
-		if w.device(upper).Settings[bridge.KeyMAC] == before {
+		if u := w.device(upper); u.Settings[bridge.KeyMAC] == before && u.Settings[bridge.KeyUp] == "1" {
 			w.setMAC(upper, mac)
 		}
 	}
@@ -160,6 +161,9 @@ func (w *world) up(name bridge.Name) error {
 		return fmt.Errorf("%s, on which it stands, is down", d.On)
 	}
 	w.edit(name).Settings[bridge.KeyUp] = "1"
+	if lower := w.device(d.On); lower != nil && lower.Settings[bridge.KeyMAC] != d.Settings[bridge.KeyMAC] {
+		w.setMAC(name, "") // it takes the other's address now unless it was given one of its own
+	}
 	for _, upper := range w.uppers[name] {
 		if err := w.up(upper); err != nil {
 			return err
