@@ -105,6 +105,12 @@ func (e *events) count(k Kind) (n int) {
 	return n
 }
 
+// repaired says that more than was is lost since, and all of it repaired.
+func (e *events) repaired(was int) bool {
+	lost := e.count(NetworkLost)
+	return lost > was && e.count(NetworkRepaired) == lost
+}
+
 func (e *events) last(t *testing.T) Event {
 	t.Helper()
 	e.mu.Lock()

@@ -179,11 +179,13 @@ func TestDeletedBridgeComesBackOnAKernel(t *testing.T) {
 	require.NoError(t, err)
 	m.Start(mon)
 	longest := time.Duration(0)
-	for i := range 4 {
+	for range 4 {
+		was := heard.count(NetworkLost)
 		require.NoError(t, bridgetest.Delete("5c"))
 		start := time.Now()
-		require.Eventually(t, func() bool { return heard.count(NetworkRepaired) > i && joined(t, c, "eth2", "5c") }, 5*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return heard.repaired(was) }, 5*time.Second, time.Millisecond)
 		longest = max(longest, time.Since(start))
+		assert.True(t, joined(t, c, "eth2", "5c"))
 	}
 	t.Logf("a deleted bridge was back within %v", longest)
 	assert.Less(t, longest, soon())

@@ -32,7 +32,7 @@ func TestPassLeavesOutWhatBuildsOnAFailure(t *testing.T) {
 		{0, []int{5}},
 		{1, []int{0, 5}},
 		{2, []int{0, 1, 5}},
-		{3, []int{0, 1, 2, 5}}, // the route is still the other one's
+		{3, []int{0, 1, 2, 4, 5}},
 		{5, []int{0, 1, 2, 3, 4}},
 	} {
 		k := hosttest.New(bare())

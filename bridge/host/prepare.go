@@ -9,9 +9,10 @@ import (
 )
 
 // prepare works out, before anything is done, what undoes each step, and the host that the steps lead to. A step that the kernel is known to
-// refuse is an error here, where nothing has happened yet.
+// refuse is an error here, where nothing has happened yet. Guests' devices, which may be thousands and which no plan changes, are left out of
+// the reckoning and of the host that it gives.
 func prepare(have bridge.Host, steps []network.Step) (out []undoable, end bridge.Host, err error) {
-	end = have
+	end = withoutGuests(have)
 	for _, s := range steps {
 		before := end
 		if end, err = network.Simulate(before, s); err != nil {
@@ -20,6 +21,11 @@ func prepare(have bridge.Host, steps []network.Step) (out []undoable, end bridge
 		out = append(out, undoable{Step: s, Undo: network.Undo(s, before)})
 	}
 	return out, end, nil
+}
+
+func withoutGuests(h bridge.Host) bridge.Host {
+	h.Devices = slices.DeleteFunc(slices.Clone(h.Devices), func(d bridge.Device) bool { return guestName.MatchString(string(d.Name)) })
+	return h
 }
 
 // touched are the devices that steps change, or whose state may change with them.

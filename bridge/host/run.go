@@ -19,6 +19,10 @@ type Monitor interface {
 // a message of its own.
 const gather = 5 * time.Millisecond
 
+// restAtMost bounds how long the host is left alone after it was looked at. On a host that never stops changing it is as long as the look took,
+// so that half of a processor is enough.
+const restAtMost = 20 * time.Millisecond
+
 // recheck is how often the host is looked at though nobody hinted.
 const recheck = time.Minute
 
@@ -90,7 +94,7 @@ func (m *Manager) runKeeping(hints <-chan struct{}) {
 			next = recheck
 		}
 		again.Reset(next)
-		if !m.pause(time.Since(start)) { // however busy the host is, no more than half of the time goes to this
+		if !m.pause(min(time.Since(start), restAtMost)) {
 			return
 		}
 	}

@@ -148,3 +148,19 @@ func TestDo(t *testing.T) {
 	}
 	assert.Equal(t, steps, k.Steps())
 }
+
+func TestPrepareKnowsBeforehand(t *testing.T) {
+	h := bare()
+	h.Devices = append(h.Devices, port(50, "vif1.0"))
+	out, end, err := prepare(h, moving())
+	require.NoError(t, err)
+	require.Len(t, out, len(moving()))
+	assert.Equal(t, network.OpDelete, out[0].Undo[0].Op)
+	assert.NotNil(t, end.Device("mgmt"))
+	assert.Nil(t, end.Device("vif1.0"), "guests' devices are no affair of plans")
+	assert.NotNil(t, h.Device("vif1.0"))
+
+	_, _, err = prepare(h, []network.Step{{Op: network.OpMaster, Device: "eth0", Master: "absent"}})
+	require.ErrorIs(t, err, bridge.ErrNotFound)
+	assert.ErrorContains(t, err, "cannot be done")
+}

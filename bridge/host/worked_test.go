@@ -100,12 +100,12 @@ func TestWorkedExampleOnAKernel(t *testing.T) {
 	mon, err := bridge.OpenHostMonitor()
 	require.NoError(t, err)
 	m.Start(mon)
-	deleteEach(t, m, res.Spec)
+	deleteEach(t, m, heard, res.Spec)
 	assert.Zero(t, heard.count(NetworkFailed), "%v", heard.all)
 }
 
 // deleteEach deletes every device of a declaration by hand, one by one, and waits until it is back.
-func deleteEach(t *testing.T, m *Manager, spec network.Spec) {
+func deleteEach(t *testing.T, m *Manager, heard *events, spec network.Spec) {
 	var devices []string
 	for i := range spec.Networks {
 		n := &spec.Networks[i]
@@ -117,16 +117,16 @@ func deleteEach(t *testing.T, m *Manager, spec network.Spec) {
 	devices = append(devices, "bond1", "bond2")
 	longest, which := time.Duration(0), ""
 	for _, device := range devices {
+		was := heard.count(NetworkLost)
 		require.NoError(t, bridgetest.Delete(device))
 		start := time.Now()
-		require.Eventually(t, func() bool {
-			diff, err := m.Diff()
-			require.NoError(t, err)
-			return len(diff) == 0
-		}, 5*time.Second, time.Millisecond, device)
+		require.Eventually(t, func() bool { return heard.repaired(was) }, 5*time.Second, time.Millisecond, device)
 		if took := time.Since(start); took > longest {
 			longest, which = took, device
 		}
+		diff, err := m.Diff()
+		require.NoError(t, err)
+		assert.Empty(t, diff, device)
 	}
 	t.Logf("%d devices were deleted; the longest absence was %v, of %s", len(devices), longest, which)
 	assert.Less(t, longest, soon(), which)
