@@ -12,7 +12,6 @@ const keyPrimary bridge.Key = "primary"
 
 // setOptions changes the options of a bond or a bridge.
 func (w *world) setOptions(name bridge.Name, s bridge.Settings) error {
-	d := w.device(name)
 	if mode, has := s[bridge.KeyMode]; has {
 		if err := w.setMode(name, mode); err != nil {
 			return err
