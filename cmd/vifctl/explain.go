@@ -42,8 +42,8 @@ func printExplanation(out io.Writer, x hotplug.Explanation, now time.Time) {
 		fmt.Fprintf(out, "  note: %s\n", n)
 	}
 	if b := x.Backend; b != nil {
-		fmt.Fprintf(out, "  backend: state %d %s, online %v, bridge %s, guest MAC %s, script %s, hotplug-status %q\n",
-			b.State, b.StateName, b.Online, dash(b.Bridge), dash(b.MAC), dash(b.Script), b.HotplugStatus)
+		fmt.Fprintf(out, "  backend: state %d %s, online %v, bridge %s%s, guest MAC %s, script %s, hotplug-status %q\n",
+			b.State, b.StateName, b.Online, dash(b.Bridge), networkText(x.NICStatus), dash(b.MAC), dash(b.Script), b.HotplugStatus)
 	}
 	if l := x.Link; l != nil {
 		fmt.Fprintf(out, "  netdev:  %s (index %d), up %v, MTU %d, on %s\n", l.Name, l.Index, l.Up, l.MTU, dash(l.Bridge))
@@ -51,6 +51,18 @@ func printExplanation(out io.Writer, x hotplug.Explanation, now time.Time) {
 	for _, r := range x.Runs {
 		printRun(out, r)
 	}
+}
+
+// networkText is the declared network that the node's bridge is, where that says it otherwise, and the VLAN that the NIC wants there.
+func networkText(n hotplug.NICStatus) string {
+	text := ""
+	if n.Network != "" && n.Network != n.Backend.Bridge {
+		text = fmt.Sprintf(" (network %s)", n.Network)
+	}
+	if n.Backend.VLAN != 0 {
+		text += fmt.Sprintf(", VLAN %d", n.Backend.VLAN)
+	}
+	return text
 }
 
 func printRun(out io.Writer, r hotplug.Run) {

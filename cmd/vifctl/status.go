@@ -91,7 +91,7 @@ func statusRow(n hotplug.NICStatus, now time.Time) []string {
 	if l := n.Link; l != nil {
 		row[3], row[6] = l.Name, strconv.Itoa(l.MTU)
 		if l.Bridge != "" {
-			row[4] = l.Bridge
+			row[4] = placeText(n)
 		}
 	}
 	return row

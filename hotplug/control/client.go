@@ -102,7 +102,12 @@ func (c *Client) get(ctx context.Context, path string, into any) error {
 
 // do sends a request; an answer that is no success becomes the error that its body tells.
 func (c *Client) do(ctx context.Context, method, path string) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, method, "http://vifplug"+path, nil)
+	return c.send(ctx, method, path, nil)
+}
+
+// send is do with a body.
+func (c *Client) send(ctx context.Context, method, path string, content io.Reader) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://vifplug"+path, content)
 	if err != nil {
 		return nil, err
 	}

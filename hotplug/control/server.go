@@ -82,6 +82,7 @@ func NewServer(opt Options) *Server {
 	mux.HandleFunc("GET /v1/events", s.read(s.getEvents))
 	mux.HandleFunc("POST /v1/hotplug", s.write(s.postHotplug))
 	mux.HandleFunc("POST /v1/resync", s.write(s.postResync))
+	s.nicRoutes(mux)
 	s.http = http.Server{
 		Handler: mux, ConnContext: withPeer, ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10,
 		BaseContext: func(net.Listener) context.Context { return s.ctx },
