@@ -40,12 +40,11 @@ func NetworksOf(s network.Spec) Networks {
 	return out
 }
 
-// keyPVID is the declaration's key for the VLAN of ports that say none (linux: IFLA_BR_VLAN_DEFAULT_PVID); firstVLAN is what the kernel takes
-// without it.
-const (
-	keyPVID   bridge.Key = "default_pvid"
-	firstVLAN            = 1
-)
+// keyPVID is the declaration's key for the VLAN of ports that say none (linux: IFLA_BR_VLAN_DEFAULT_PVID).
+const keyPVID bridge.Key = "default_pvid"
+
+// firstVLAN is what the kernel takes without it.
+const firstVLAN = 1
 
 // Find gives the network of a name, or else of an id; nil where none is declared.
 func (n Networks) Find(nameOrID string) *Network {

@@ -55,3 +55,15 @@ func heard(w waiter) string {
 		return "waits"
 	}
 }
+
+// Who has just changed the nodes is not answered by a run that had begun before, even one that has just plugged the NIC.
+func TestAnewWaitsForAFreshRun(t *testing.T) {
+	early := waiter{want: Plugged, done: make(chan error, 1)}
+	anew := waiter{want: Plugged, anew: true, done: make(chan error, 1)}
+	n := &nic{mem: Memory{State: Plugged}, plugged: time.Now(), waiters: []waiter{early, anew}}
+	n.settle(0, Plugged, false, nil)
+	assert.Len(t, early.done, 1)
+	assert.Empty(t, anew.done)
+	n.settle(1, Plugged, false, nil)
+	assert.Len(t, anew.done, 1)
+}
