@@ -248,6 +248,9 @@ func like(h, known bridge.Host) string {
 		}
 		slices.Sort(addrs)
 		set := d.Settings.Clone()
+		if d.Kind == "vlan" {
+			delete(set, bridge.KeyMAC) // it follows what it stands on, unless it was given one of its own: nobody can tell
+		}
 		if k := known.Device(d.Name); k != nil {
 			maps.DeleteFunc(set, func(key bridge.Key, _ string) bool { _, is := k.Settings[key]; return !is })
 		}
