@@ -163,3 +163,11 @@ func TestForeignAddressesFindANewHome(t *testing.T) {
 	assert.Equal(t, prefix("192.0.2.7/24"), end.Device("eth0").Addresses[0].Prefix)
 	assert.Nil(t, end.Device("mgmt"))
 }
+
+// The last address goes first: with the first of a subnet a kernel may delete the others, or make one of them first, and does not tell which.
+func TestAddressesGoLastFirst(t *testing.T) {
+	have := installed(t)
+	have = carryOut(t, have, []Step{{Op: OpAddAddress, Device: "eth0", Address: &bridge.Address{Prefix: prefix("10.11.10.23/24")}}})
+	p := plan(t, Input{Want: declare(t, workedExample), Have: have})
+	assert.Contains(t, what(p), "delete 10.11.10.23/24 from eth0\ndelete 10.11.10.22/24 from eth0\n")
+}
