@@ -35,12 +35,15 @@ func execute(ctx context.Context, args []string) int {
 	err := root.ExecuteContext(ctx)
 	var usage *usageError
 	var config *configError
+	var differs *differsError
 	switch {
 	case err == nil:
 		return 0
 	case errors.As(err, &usage):
 		fmt.Fprintf(os.Stderr, "vifctl: %v\nSee vifctl --help.\n", err)
 		return exitUsage
+	case errors.As(err, &differs):
+		return exitDiffers
 	}
 	fmt.Fprintf(os.Stderr, "vifctl: %v\n", err)
 	switch {
@@ -80,9 +83,9 @@ func newRoot() *cobra.Command {
 	}
 	root := &cobra.Command{
 		Use:   "vifctl",
-		Short: "See and steer the NICs of Xen guests",
-		Long: "vifctl asks vifplugd about the NICs of Xen guests: where each stands, what happened to it, and why.\n\n" +
-			"Exit status: 0 fine, 1 failed, 2 wrong usage or configuration, 4 vifplugd not reachable.",
+		Short: "See and steer the networks of a Xen host and the NICs of its guests",
+		Long: "vifctl asks vifplugd about the NICs of Xen guests: where each stands, what happened to it, and why; and it shows and changes the host's networks.\n\n" +
+			"Exit status: 0 fine, 1 failed, 2 wrong usage or configuration, 3 the host is not as declared (plan, diff), 4 vifplugd not reachable.",
 		SilenceErrors: true, SilenceUsage: true,
 		Example: "  vifctl status\n  vifctl explain vif23.0",
 		Args: func(_ *cobra.Command, args []string) error {
@@ -98,7 +101,7 @@ func newRoot() *cobra.Command {
 	root.PersistentFlags().BoolVar(&s.json, "json", false, "print JSON, for programs")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newStatus(s), newEvents(s), newExplain(s), newResync(s), newAttach(s), newDetach(s), newMove(s), newXenstored(), newCheck(), newMan())
+	root.AddCommand(newStatus(s), newEvents(s), newExplain(s), newResync(s), newAttach(s), newDetach(s), newMove(s), newShow(s), newPlan(s), newApply(s), newConfirm(s), newRollback(s), newDiff(s), newImport(), newXenstored(), newCheck(), newMan())
 	return root
 }
 

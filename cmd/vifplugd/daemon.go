@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -32,18 +33,20 @@ import (
 
 // daemon holds what start has opened, to be closed in reverse.
 type daemon struct {
-	opt     options
-	log     *slog.Logger
-	engine  *hotplug.Engine
-	server  *control.Server
-	closers []io.Closer
-	made    string // the control socket's path, where this daemon has made it
-	online  atomic.Bool
-	began   time.Time
-	serve   chan error
-	hup     chan os.Signal
-	cancel  context.CancelFunc // ends the tasks
-	tasks   sync.WaitGroup     // the run… goroutines but the server's
+	opt      options
+	log      *slog.Logger
+	cfg      atomic.Pointer[config.Config]
+	networks *networks
+	engine   *hotplug.Engine
+	server   *control.Server
+	closers  []io.Closer
+	made     string // the control socket's path, where this daemon has made it
+	online   atomic.Bool
+	began    time.Time
+	serve    chan error
+	hup      chan os.Signal
+	cancel   context.CancelFunc // ends the tasks
+	tasks    sync.WaitGroup     // the run… goroutines but the server's
 }
 
 func checkStore(target string) error {
@@ -86,12 +89,15 @@ func start(ctx context.Context, opt options, log *slog.Logger) (_ *daemon, err e
 	if err != nil {
 		return nil, err
 	}
-	cfg.Policy.AnyNetdev = opt.anyNetdev
+	d.cfg.Store(&cfg)
 	listener, err := d.listen()
 	if err != nil {
 		return nil, err
 	}
 	d.closers = append(d.closers, listener) // the server closes it; this is for a start that fails
+	if d.networks, err = startNetworks(ctx, opt.stateDir, log); err != nil {
+		return nil, err
+	}
 	target, err := d.embedded()
 	if err != nil {
 		return nil, err
@@ -102,11 +108,12 @@ func start(ctx context.Context, opt options, log *slog.Logger) (_ *daemon, err e
 	}
 	d.online.Store(true)
 	d.closers = append(d.closers, store)
-	if err := d.startEngine(ctx, store, cfg); err != nil {
+	if err := d.startEngine(ctx, store); err != nil {
 		return nil, err
 	}
+	d.networks.engine.Store(d.engine)
 	self, _ := hotplug.Self(ctx, store)
-	d.server = control.NewServer(control.Options{Engine: d.engine, Logger: log, Readers: -1, Daemon: func() control.Daemon {
+	d.server = control.NewServer(control.Options{Engine: d.engine, Networks: d.networks, Logger: log, Readers: -1, Daemon: func() control.Daemon {
 		return control.Daemon{Version: version(), Started: d.began, Store: store.Transport(), Online: d.online.Load(), Self: uint16(self), PID: os.Getpid()}
 	}})
 	d.grant(cfg.Readers)
@@ -115,7 +122,7 @@ func start(ctx context.Context, opt options, log *slog.Logger) (_ *daemon, err e
 	return d, nil
 }
 
-func (d *daemon) startEngine(ctx context.Context, store *xenstore.Client, cfg config.Config) error {
+func (d *daemon) startEngine(ctx context.Context, store *xenstore.Client) error {
 	self, err := hotplug.Self(ctx, store)
 	if err != nil {
 		return err
@@ -129,7 +136,7 @@ func (d *daemon) startEngine(ctx context.Context, store *xenstore.Client, cfg co
 	if err != nil {
 		return err
 	}
-	ec := hotplug.Config{Store: store, Self: self, Links: links, Monitor: monitor, Policy: cfg.Policy, Logger: d.log}
+	ec := hotplug.Config{Store: store, Self: self, Links: links, Monitor: monitor, Policy: d.policy(), Logger: d.log}
 	if u, err := udev.OpenMonitor(); err == nil {
 		ec.Uevents = u
 	} else {
@@ -264,6 +271,8 @@ func (d *daemon) ready(ctx context.Context, store *xenstore.Client) {
 	go d.runWatchdog(ctx)
 	d.tasks.Add(1)
 	go d.runReloads(ctx)
+	d.tasks.Add(1)
+	go d.runNetworks(ctx)
 	w, err := config.Watch(d.opt.config, d.log, d.reload)
 	if err != nil {
 		d.log.Warn("changes of the configuration need a SIGHUP", "err", err)
@@ -299,10 +308,13 @@ func (d *daemon) reload() {
 		d.log.Error("the configuration is wrong and not taken over", "err", err)
 		return
 	}
-	cfg.Policy.AnyNetdev = d.opt.anyNetdev
+	before := d.cfg.Swap(&cfg)
 	d.grant(cfg.Readers)
-	d.engine.SetPolicy(cfg.Policy)
+	d.followNetworks()
 	d.log.Info("configuration read")
+	if d.opt.watchConfig != watchOff && !bytes.Equal(cfg.Networks.Encode(), before.Networks.Encode()) {
+		d.declare(cfg.Networks)
+	}
 }
 
 // runReloads reads the configuration again on SIGHUP. It may wait for the store, so it must not be in the way of a signal to end.
@@ -339,6 +351,9 @@ func (d *daemon) close() {
 	d.cancel()
 	if d.server != nil {
 		_ = d.server.Close()
+	}
+	if d.networks != nil {
+		_ = d.networks.Close()
 	}
 	if d.engine != nil {
 		_ = d.engine.Close()

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -50,14 +51,15 @@ func run(args []string) int {
 
 // options are the command line.
 type options struct {
-	xenstore  string
-	socket    string
-	config    string
-	stateDir  string
-	level     slog.Level
-	anyNetdev bool
-	version   bool
-	once      once
+	xenstore    string
+	socket      string
+	config      string
+	stateDir    string
+	level       slog.Level
+	anyNetdev   bool
+	watchConfig string
+	version     bool
+	once        once
 }
 
 const help = `vifplugd keeps the NICs of Xen guests on their bridges.
@@ -70,6 +72,8 @@ Usage: vifplugd [flags]
   --config DIR        configuration: DIR/vifplug.toml, then DIR/conf.d/*.toml (default /etc/vifplug)
   --state-dir DIR     what must survive a restart and is nowhere else (default /var/lib/vifplug)
   --log-level LEVEL   debug, info, warn or error (default info)
+  --watch-config plan|apply|off            what a change of the declared networks does: plan logs what vifctl apply would do (default),
+                                           apply does it at once, unless that would cut off server-management
   --any-netdev        accept any netdev called vifDOMID.DEVID, not only netback's: for machines without Xen
   --version           print the version
   --once online|offline --xenbus-path backend/vif/DOMID/DEVID [--patience 35s]
@@ -94,6 +98,7 @@ func parseFlags(args []string) (options, error) {
 	fs.StringVar(&o.stateDir, "state-dir", "/var/lib/vifplug", "")
 	fs.StringVar(&level, "log-level", "info", "")
 	fs.BoolVar(&o.anyNetdev, "any-netdev", false, "")
+	fs.StringVar(&o.watchConfig, "watch-config", watchPlan, "")
 	fs.BoolVar(&o.version, "version", false, "")
 	fs.StringVar(&o.once.command, "once", "", "")
 	fs.StringVar(&o.once.xenbusPath, "xenbus-path", "", "")
@@ -117,6 +122,9 @@ func parseFlags(args []string) (options, error) {
 	}
 	if o.once.command != "" {
 		return o, o.once.check()
+	}
+	if !slices.Contains([]string{watchPlan, watchApply, watchOff}, o.watchConfig) {
+		return o, fmt.Errorf("--watch-config %q: want plan, apply or off", o.watchConfig)
 	}
 	return o, checkStore(o.xenstore)
 }

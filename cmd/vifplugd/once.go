@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"vifplug/bridge/host"
 	"vifplug/hotplug"
 	"vifplug/hotplug/config"
 	"vifplug/xenstore"
@@ -40,7 +41,11 @@ func (o once) run(ctx context.Context, opt options) int {
 	if err != nil {
 		complain(fmt.Errorf("%w (going on without what is wrong)", err))
 	}
-	cfg.Policy.AnyNetdev = opt.anyNetdev
+	spec, _, err := host.Current(opt.stateDir)
+	if err != nil {
+		complain(fmt.Errorf("%w (going on without declared networks)", err))
+	}
+	cfg.Policy.AnyNetdev, cfg.Policy.Networks = opt.anyNetdev, hotplug.NetworksOf(spec)
 	ctx, cancel := context.WithTimeout(ctx, o.patience)
 	defer cancel()
 	store, err := xenstore.Open(ctx, opt.xenstore, nil)

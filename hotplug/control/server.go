@@ -27,7 +27,9 @@ const PlugWait = 34 * time.Second
 // Options are what a Server needs.
 type Options struct {
 	Engine *hotplug.Engine
-	Logger *slog.Logger
+	// Networks keeps the declared networks; nil: nobody does.
+	Networks Networks
+	Logger   *slog.Logger
 	// Readers is a group id whose members may read; negative: none. SetReaders changes it.
 	Readers int
 	// Daemon is what GET /v1/status says of the service itself.
@@ -82,6 +84,7 @@ func NewServer(opt Options) *Server {
 	mux.HandleFunc("GET /v1/events", s.read(s.getEvents))
 	mux.HandleFunc("POST /v1/hotplug", s.write(s.postHotplug))
 	mux.HandleFunc("POST /v1/resync", s.write(s.postResync))
+	s.networkRoutes(mux)
 	s.nicRoutes(mux)
 	s.http = http.Server{
 		Handler: mux, ConnContext: withPeer, ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10,

@@ -373,8 +373,8 @@ func (e *events) expect(kind hotplug.Kind, about string) hotplug.Event {
 	for {
 		select {
 		case ev := <-e.ch:
-			fmt.Fprintf(&e.seen, "%s %s %s %s\n", ev.Kind, ev.VIF, ev.Domain.Name, ev.Detail)
-			if ev.Kind == kind && (ev.VIF == about || ev.Domain.Name == about) {
+			fmt.Fprintf(&e.seen, "%s %s %s %s %s\n", ev.Kind, ev.VIF, ev.Netdev, ev.Domain.Name, ev.Detail)
+			if ev.Kind == kind && (ev.VIF == about || ev.Domain.Name == about || ev.Netdev == about) {
 				return ev
 			}
 		case <-limit:

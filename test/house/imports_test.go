@@ -57,6 +57,7 @@ var owners = map[string]struct {
 	"github.com/fsnotify/fsnotify":             {[]string{"hotplug/config"}, "only configuration is watched on disk"},
 	"github.com/pelletier/go-toml/v2":          {[]string{"hotplug/config", "bridge/network"}, "configuration has two halves: the service's, and the declared networks"},
 	"github.com/spf13/cobra":                   {[]string{"cmd/vifctl"}, "the daemon and vif-plug start without it"},
+	"golang.org/x/term":                        {[]string{"cmd/vifctl"}, "for the terminal's width"},
 	"github.com/prometheus/client_golang":      {[]string{"cmd/vifplugd"}, "metrics are the daemon's"},
 	"golang.org/x/sys/unix":                    {[]string{"bridge", "udev", "systemd", "qemu", "hotplug", "xenstore", "test"}, "commands leave system calls to the rooms"},
 	"github.com/stretchr/testify":              {nil, "tests alone"},

@@ -1,0 +1,135 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"vifplug/bridge"
+	"vifplug/bridge/host"
+	"vifplug/bridge/network"
+	"vifplug/hotplug"
+)
+
+// networks keeps the declared networks of the host. It starts before the store is asked for anything: guests' networks, and the host's own, must
+// not wait for Xen.
+type networks struct {
+	*host.Manager
+	conn    *bridge.Conn
+	engine  atomic.Pointer[hotplug.Engine] // nil until there is one
+	changed chan struct{}                  // another declaration holds: the engine's policy must follow
+}
+
+// startNetworks goes on where an earlier daemon left off, and keeps the host as it was declared.
+func startNetworks(ctx context.Context, stateDir string, log *slog.Logger) (*networks, error) {
+	n := &networks{changed: make(chan struct{}, 1)}
+	var err error
+	if n.conn, err = bridge.Open(); err != nil {
+		return nil, err
+	}
+	n.Manager, err = host.New(host.Options{Kernel: n.conn, Dir: stateDir, Logger: log, Notify: n.notify, Guests: n.guests})
+	if err != nil {
+		_ = n.conn.Close()
+		return nil, err
+	}
+	if err := n.begin(ctx, log); err != nil {
+		return nil, errors.Join(err, n.Close())
+	}
+	return n, nil
+}
+
+func (n *networks) begin(ctx context.Context, log *slog.Logger) error {
+	if err := n.Recover(ctx); err != nil {
+		// An undo that met an error has been told. Whatever is wrong with the host's networks, guests are served.
+		log.Error("the networks could not be recovered", "err", err)
+	}
+	m, err := bridge.OpenHostMonitor()
+	if err != nil {
+		return err
+	}
+	n.Start(m)
+	return nil
+}
+
+// Close stops keeping the networks. It changes nothing about them.
+func (n *networks) Close() error { return errors.Join(n.Manager.Close(), n.conn.Close()) }
+
+// notify passes the manager's events on to whoever listens.
+func (n *networks) notify(e host.Event) {
+	switch e.Kind {
+	case host.ApplyDone, host.ApplyWaiting, host.ApplyConfirmed, host.ApplyUndone, host.ApplyStuck, host.ApplyDropped:
+		select {
+		case n.changed <- struct{}{}:
+		default: // one is enough
+		}
+	}
+	if engine := n.engine.Load(); engine != nil {
+		engine.Events().Publish(hotplug.Event{Kind: hotplug.Kind(e.Kind), Netdev: string(e.Device), Network: e.Network, Detail: e.Text, Time: e.Time})
+	}
+}
+
+func (n *networks) guests() []network.Guest {
+	if engine := n.engine.Load(); engine != nil {
+		return engine.Guests()
+	}
+	return nil
+}
+
+// current is the declaration that is carried out, final or not.
+func (n *networks) current() network.Spec {
+	if p, ok := n.Pending(); ok && p.Waiting {
+		return p.After
+	}
+	s, _ := n.Applied()
+	return s
+}
+
+// followNetworks gives the engine the networks of the declaration that holds.
+func (d *daemon) followNetworks() {
+	d.engine.SetPolicy(d.policy())
+}
+
+// policy is the configuration's, with the flags and the networks that hold.
+func (d *daemon) policy() hotplug.Policy {
+	p := d.cfg.Load().Policy
+	p.AnyNetdev, p.Networks = d.opt.anyNetdev, hotplug.NetworksOf(d.networks.current())
+	return p
+}
+
+func (d *daemon) runNetworks(ctx context.Context) {
+	defer d.tasks.Done()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-d.networks.changed:
+			d.followNetworks()
+		}
+	}
+}
+
+// What a changed configuration has done with the networks that it declares.
+const (
+	watchOff   = "off"
+	watchPlan  = "plan"
+	watchApply = "apply"
+)
+
+// declare takes a changed declaration: it is planned and logged, and carried out only where the flag says so.
+func (d *daemon) declare(spec network.Spec) {
+	switch d.opt.watchConfig {
+	case watchPlan:
+		d.networks.Preview(spec, d.networks.guests())
+	case watchApply:
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		if _, err := d.networks.Apply(ctx, spec, host.ApplyOptions{Confirm: host.Never, Guests: d.networks.guests()}); err != nil {
+			d.log.Error("the changed networks could not be applied", "err", err)
+		}
+	}
+}
+
+var _ io.Closer = (*networks)(nil)
