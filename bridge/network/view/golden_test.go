@@ -128,3 +128,22 @@ func TestNothingAtAll(t *testing.T) {
 		}
 	}
 }
+
+// A column of remarks without any is not there.
+func TestNoColumnForNoRemarks(t *testing.T) {
+	assert.NotContains(t, write(t, New(worked()).Devices(), "svg", Options{}), "NOTES")
+	assert.Contains(t, write(t, New(troubled()).Devices(), "svg", Options{}), "NOTES")
+}
+
+// Of a network's many guests the row names the first few, and none that failed is among those that it does not.
+func TestFailuresAreNamedAmongMany(t *testing.T) {
+	in := crowd(200)
+	for i := range in.Guests {
+		if in.Guests[i].ID == 198 {
+			in.Guests[i].State = "failed"
+		}
+	}
+	text := strings.Join(strings.Fields(write(t, New(in).Manager(), "text", Options{})), " ")
+	assert.Contains(t, text, "desktop33 (198) eth0 failed, ")
+	assert.Contains(t, text, "and 101 more")
+}

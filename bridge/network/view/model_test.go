@@ -1,6 +1,7 @@
 package view
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -171,4 +172,14 @@ func TestDriftOfADeviceThatIsNotThere(t *testing.T) {
 	last := devices[len(devices)-1]
 	assert.Equal(t, "br9", last.Name)
 	assert.Equal(t, []Mark{Missing, Drifted}, last.Marks)
+}
+
+// What stands on two things is drawn under the first, and under the second it is only named.
+func TestTwoUplinks(t *testing.T) {
+	in := troubled()
+	in.Host.Device("eth7").Master = "xenbr0"
+	text := write(t, New(in).Logical(), "text", Options{})
+	assert.Equal(t, 1, strings.Count(text, "vif7.0"))
+	assert.Equal(t, 2, strings.Count(text, "─ xenbr0"))
+	assert.Contains(t, text, "(see above)")
 }

@@ -76,7 +76,7 @@ func (v Manager) table() table {
 			{n.Label}, {n.Name}, one(n.ID), one(dash(n.On)), {n.vlan()}, n.Addresses, one(count(n.MTU)), n.status(), n.Roles, n.someGuests(), n.Notes,
 		})
 	}
-	return t
+	return t.trimmed()
 }
 
 // mostGuests is how many of a network's NICs its row names.
@@ -158,7 +158,7 @@ func (v Devices) table() table {
 			d.what(), append(slices.Clone(d.Notes), troubles(d.Stats)...),
 		})
 	}
-	return t
+	return t.trimmed()
 }
 
 // kind is what the kernel calls it; a VLAN with its tag and what it stands on.

@@ -348,3 +348,9 @@ func TestPanelsAreNoWiderThanTheyNeed(t *testing.T) {
 	assert.Equal(t, 3, newGrid(panels).columns)
 	assert.Equal(t, 1, newGrid(panels[:3]).columns)
 }
+
+// Thirty guests make a picture of about as many lines, without a void.
+func TestPictureIsNoTallerThanItsGuests(t *testing.T) {
+	assert.Less(t, picturesOf(t, crowd(30))["logical"].frame.y2, 1800.0)
+	assert.Less(t, picturesOf(t, crowd(200))["logical"].frame.y2, 2100.0)
+}

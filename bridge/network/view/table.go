@@ -26,7 +26,22 @@ const (
 type table struct {
 	columns []column
 	rows    [][][]string
-	tones   []func(item string) tone // by column; nil: plain
+	tones   []func(item string) tone // by column; one that is nil: plain
+}
+
+// trimmed is the table without its columns of remarks where nothing is to be remarked.
+func (t table) trimmed() table {
+	out := table{rows: make([][][]string, len(t.rows))}
+	for i, c := range t.columns {
+		if c.bare && !slices.ContainsFunc(t.rows, func(row [][]string) bool { return len(row[i]) > 0 }) {
+			continue
+		}
+		out.columns, out.tones = append(out.columns, c), append(out.tones, t.tones[i])
+		for r, row := range t.rows {
+			out.rows[r] = append(out.rows[r], row[i])
+		}
+	}
+	return out
 }
 
 // indent is where continuation lines begin.
@@ -142,7 +157,7 @@ func (t table) writeRow(out *bufio.Writer, o Options, row [][]string, kept, widt
 }
 
 func (t table) tone(c int, text string) tone {
-	if t.tones == nil || t.tones[c] == nil {
+	if t.tones[c] == nil {
 		return plain
 	}
 	return t.tones[c](text)
