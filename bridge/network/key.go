@@ -66,13 +66,13 @@ const (
 // bondKeys are the keys of [[bond]], in the order in which they are written.
 var bondKeys = append([]key[Bond]{
 	{
-		name: "name", want: `a device's name such as "bond0"`, absent: "none", needed: true,
+		name: "name", want: `a device's name such as "bond0"`, absent: "required", needed: true,
 		text: "the bond's name, that of its device",
 		set:  func(c *cell, b *Bond) { b.Name = c.device() },
 		get:  func(b *Bond) string { return quote(b.Name) },
 	},
 	{
-		name: "ports", want: `a list of ports such as ["eth0", "eth1"]`, absent: "none", needed: true,
+		name: "ports", want: `a list of ports such as ["eth0", "eth1"]`, absent: "required", needed: true,
 		text: "its ports, at least one; the first lends the bond its MAC address",
 		set:  func(c *cell, b *Bond) { b.Ports = c.ports() },
 		get:  func(b *Bond) string { return list(b.Ports) },
@@ -100,7 +100,7 @@ var bondKeys = append([]key[Bond]{
 // networkKeys are the keys of [[network]], in the order in which they are written.
 var networkKeys = append([]key[Network]{
 	{
-		name: "name", want: `a name such as "guests"`, absent: "none", needed: true,
+		name: "name", want: `a name such as "guests"`, absent: "required", needed: true,
 		text: "the network's name, as people and guests' configurations call it",
 		set:  func(c *cell, n *Network) { n.Name = c.name() },
 		get:  func(n *Network) string { return quote(n.Name) },
@@ -118,7 +118,7 @@ var networkKeys = append([]key[Network]{
 		get:  func(n *Network) string { return number(n.VLAN) },
 	},
 	{
-		name: "roles", want: `a list of roles such as ["virtual-machine"]`, absent: "none", needed: true,
+		name: "roles", want: `a list of roles such as ["virtual-machine"]`, absent: "required", needed: true,
 		text: "what it carries: " + strings.Join(RoleNames(), ", "),
 		set:  func(c *cell, n *Network) { n.Roles = c.roles() },
 		get:  func(n *Network) string { return list(n.Roles.List()) },

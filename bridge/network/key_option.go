@@ -70,6 +70,9 @@ func wantOf(o bridge.Option) string {
 	case "mac":
 		return wantMAC
 	default:
+		if ofIPv6(o) {
+			return `a list of addresses such as ["fd00::1"]`
+		}
 		return `a list of addresses such as ["10.11.10.1"]`
 	}
 }
@@ -93,7 +96,7 @@ func textOf(o bridge.Option) string {
 	if len(o.Modes) == 0 {
 		return text
 	}
-	return text + " (" + strings.Join(o.Modes, ", ") + ")"
+	return text + "; only in " + strings.Join(o.Modes, ", ")
 }
 
 // written is a setting as a declaration has it.
@@ -133,7 +136,7 @@ func (c *cell) option(o bridge.Option) (string, bool) {
 			v = fmt.Sprint(c.mac())
 		}
 	default:
-		v = c.addressList(strings.Contains(string(o.Key), "ip6"))
+		v = c.addressList(ofIPv6(o))
 	}
 	if len(c.r.errs) > had {
 		return "", false
@@ -144,6 +147,9 @@ func (c *cell) option(o bridge.Option) (string, bool) {
 	}
 	return v, err == nil
 }
+
+// ofIPv6 says of which family an option's addresses are.
+func ofIPv6(o bridge.Option) bool { return strings.Contains(string(o.Key), "ip6") }
 
 // addressList reads addresses of one family, as sysfs takes them: between commas.
 func (c *cell) addressList(six bool) string {

@@ -15,6 +15,7 @@ import (
 // reader takes a file apart into the tables of bonds and networks, each key and value with its place. The meaning of keys is not its affair.
 type reader struct {
 	file   File
+	text   string // the file's, of which places have their lines
 	others []string
 	starts []int // offsets of the lines
 	base   int   // offset of what the parser was given last
@@ -58,7 +59,7 @@ var header = regexp.MustCompile(`(?m)^[ \t]*\[\[?[ \t]*[A-Za-z_-]`)
 // readFile takes a file apart. After what is no TOML it goes on with the next table, so that one slip does not hide the others.
 func readFile(f File, others []string) *reader {
 	f.Text = slices.Clip(f.Text)
-	r := &reader{file: f, others: others, root: true, told: map[string]bool{}, starts: []int{0}}
+	r := &reader{file: f, text: string(f.Text), others: others, root: true, told: map[string]bool{}, starts: []int{0}}
 	for i, b := range f.Text {
 		if b == '\n' {
 			r.starts = append(r.starts, i+1)
@@ -132,11 +133,11 @@ func (r *reader) place(offset int) Place {
 
 func (r *reader) placeAt(line, col int) Place {
 	line = max(1, min(line, len(r.starts)))
-	text := r.file.Text[r.starts[line-1]:]
-	if i := bytes.IndexByte(text, '\n'); i >= 0 {
-		text = text[:i]
+	text := r.text[r.starts[line-1]:]
+	if line < len(r.starts) {
+		text = r.text[r.starts[line-1] : r.starts[line]-1]
 	}
-	return Place{File: r.file.Name, Line: line, Col: col, Text: string(bytes.TrimSuffix(text, []byte("\r")))}
+	return Place{File: r.file.Name, Line: line, Col: col, Text: strings.TrimSuffix(text, "\r")}
 }
 
 // expression takes a line that begins a table, or a key with its value.

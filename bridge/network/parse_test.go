@@ -346,3 +346,9 @@ func TestErrors(t *testing.T) {
 	assert.Equal(t, "w", (&Error{What: "w"}).Error(), "nowhere")
 	assert.Empty(t, Place{}.String())
 }
+
+// The errors of one long line share it: else these would be 30 GB.
+func TestLongLine(t *testing.T) {
+	_, err := parse("[[bond]]\nname = \"b\"\nports = [" + strings.Repeat("5, ", 100_000) + "]")
+	assert.Len(t, Errors(err), 100_000)
+}

@@ -53,7 +53,8 @@ func TestResolve(t *testing.T) {
 		"a port is called so":           {[]Network{guests("a", "")}, map[string]bridge.Name{"a": "eth0"}, []bridge.Name{"CA97811"}},
 		"seven digits are taken":        {[]Network{guests("a", ""), guests("b", "CA97811")}, nil, []bridge.Name{"CA978112", "CA97811"}},
 		"no subnet but IPv4's": {
-			[]Network{{Name: "a", On: "bond0", Address: prefixes("fd00::1/64", "10.1.2.3/24")}, {Name: "b", On: "eth9", Address: prefixes("10.1.3.3/24")}}, nil,
+			[]Network{{Name: "a", On: "bond0", Address: prefixes("fd00::1/64", "10.1.2.3/24")}, {Name: "b", On: "eth9", Address: prefixes("10.1.3.3/24")}},
+			nil,
 			[]bridge.Name{"10.1.2.0", "3E23E81"},
 		},
 		"a tagged network is not called by its subnet": {[]Network{{Name: "a", On: "bond0", VLAN: 5, Address: prefixes("10.1.2.3/24")}}, nil, []bridge.Name{"CA97811"}},

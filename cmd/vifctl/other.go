@@ -27,16 +27,21 @@ func newResync(s *shared) *cobra.Command {
 func newCheck() *cobra.Command {
 	dir := config.DefaultDir
 	c := &cobra.Command{
-		Use:     "check",
-		Short:   "Check the configuration without using it",
-		Long:    "check reads vifplug.toml and conf.d/*.toml as vifplugd would, and prints the errors of all files with their places. It needs no root and no daemon.",
+		Use:   "check",
+		Short: "Check the configuration without using it",
+		Long: "check reads vifplug.toml and conf.d/*.toml as vifplugd would, the declared networks too, and prints the errors of all files with their places,\n" +
+			"and warnings about what is accepted and yet hardly meant. It needs no root and no daemon.",
 		Example: "  vifctl check\n  vifctl check --config ./etc",
 		Args:    between(0, 0, "check [--config DIR]"),
 		RunE: func(c *cobra.Command, _ []string) error {
-			if _, err := config.Load(dir); err != nil {
+			cfg, err := config.Load(dir)
+			for _, w := range cfg.Warnings {
+				fmt.Fprintln(c.ErrOrStderr(), "warning:", w)
+			}
+			if err != nil {
 				return &configError{err}
 			}
-			_, err := fmt.Fprintf(c.OutOrStdout(), "%s: fine\n", dir)
+			_, err = fmt.Fprintf(c.OutOrStdout(), "%s: fine\n", dir)
 			return err
 		},
 	}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -12,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"vifplug/bridge"
 	"vifplug/bridge/network"
 	"vifplug/hotplug"
 )
@@ -120,6 +122,46 @@ func TestErrors(t *testing.T) {
 			assert.NotRegexp(t, `struct|config\.|\x1b|\x00`, strings.ReplaceAll(err.Error(), dir, ""), tc.name)
 		}
 	}
+}
+
+// Bonds and networks stand in the same files, and are judged as a whole.
+func TestNetworks(t *testing.T) {
+	main := "[control]\nreaders = \"adm\"\n[[network]]\nname = \"m\"\non = \"eth0\"\nroles = [\"server-management\"]\naddress = [\"10.0.0.2/24\"]\n"
+	got, err := Load(dirOf(t, map[string]string{
+		MainFile:        main,
+		"conf.d/a.toml": "[[network]]\nname = \"a\"\non = \"eth1\"\nroles = [\"storage\"]\naddress = [\"10.0.0.3/24\"]\n[[bond]]\nname = \"bond0\"\nports = [\"eth2\"]",
+	}))
+	require.NoError(t, err)
+	assert.Equal(t, "adm", got.Readers)
+	assert.Equal(t, bridge.Name("bond0"), got.Networks.Bonds[0].Name)
+	assert.Equal(t, "a", got.Networks.Networks[1].Name)
+	require.Len(t, got.Warnings, 1)
+	assert.Contains(t, got.Warnings[0], "a.toml:5:11: network a: its subnet 10.0.0.0/24 overlaps")
+
+	_, err = Load(dirOf(t, map[string]string{MainFile: main, "conf.d/a.toml": "[[network]]\nname = \"a\"\non = \"eth0\"\nroles = [\"storage\"]"}))
+	require.ErrorContains(t, err, "a.toml:3:6: network a: m has the untagged segment of eth0 already")
+}
+
+// The errors of both halves come in the order of files and lines, each once: what is no TOML at all is so for both.
+func TestErrorsOfBothHalves(t *testing.T) {
+	_, err := Load(dirOf(t, map[string]string{
+		MainFile:        "[[network]]\nname = 5\nroles = []\n[hotplug]\nbridge = 1\n[[bond]]\nname = \"b\"\nports = []\n[netwrk]\nx = 1",
+		"conf.d/a.toml": "[control]\nreader = \"adm\"\n[[bond]]\nname \"b\"",
+		"conf.d/b.toml": "control.readers = \"a\"\ncontrol.readers = \"b\"",
+	}))
+	require.Error(t, err)
+	var told []string
+	for _, e := range network.Errors(err) {
+		told = append(told, fmt.Sprintf("%s:%d:%d %s", filepath.Base(e.At.File), e.At.Line, e.At.Col, e.What))
+	}
+	assert.Equal(t, []string{
+		`vifplug.toml:2:8 network.name: want a name such as "guests", not 5`,
+		"vifplug.toml:5:1 unknown key hotplug.bridge. Did you mean hotplug.bridge-wait?",
+		"vifplug.toml:8:9 bond.ports: a bond is made of one port or more",
+		"vifplug.toml:9:2 unknown key netwrk. Did you mean network?",
+		"a.toml:4:6 expected '=' after key",
+		"b.toml:2:1 key readers is already defined",
+	}, told)
 }
 
 // All files' errors come at once, all unknown keys of a file, and what is right holds nevertheless.
