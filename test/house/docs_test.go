@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"vifplug/bridge/network"
 	"vifplug/hotplug"
 	"vifplug/hotplug/config"
 )
@@ -297,4 +298,23 @@ func TestLintCoversEveryBuildTag(t *testing.T) {
 	for _, tool := range []string{"$(GO) vet ./...", "$(GO) run $(STATICCHECK) ./...", "$(GO) run $(GOFUMPT) -l ."} {
 		assert.Contains(t, lint, tool)
 	}
+}
+
+// The keys of bonds and networks, with what they take, their defaults and their meanings, stand in both documents as the one table has them.
+func TestEveryNetworkKeyIsDocumented(t *testing.T) {
+	reference, page := read(t, "docs/reference.md"), read(t, "docs/man/vifplug.toml.5.md")
+	plain := strings.ReplaceAll(reference, "`", "")
+	var table, prose strings.Builder
+	for _, k := range network.Keys() {
+		fmt.Fprintf(&table, "| `%s` | %s | %s | %s |\n", k.Name, k.Want, k.Default, k.Text)
+		fmt.Fprintf(&prose, "**%s** (default: %s)\n: %s. Takes %s.\n\n", k.Name, k.Default, k.Text, k.Want)
+	}
+	for line := range strings.Lines(table.String()) {
+		assert.Contains(t, plain, strings.ReplaceAll(line, "`", ""), "docs/reference.md")
+	}
+	for paragraph := range strings.SplitSeq(strings.TrimSpace(prose.String()), "\n\n") {
+		assert.Contains(t, page, paragraph, "the man page")
+	}
+	documented := regexp.MustCompile("(?m)^\\| `((?:bond|network)\\.[a-z0-9-]+)`").FindAllString(reference, -1)
+	assert.Len(t, documented, len(network.Keys()), "docs/reference.md has keys that are none")
 }
