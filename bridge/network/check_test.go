@@ -42,6 +42,7 @@ func TestCheckErrors(t *testing.T) {
 		{managed + network("name = \"a\"\non = \"e0\"\nroles = [\"server-management\"]"), "10:9: network a: m has the role server-management already, and exactly one network has it. Take it off one of them\n    roles"},
 		{managed + network("name = \"a\"\non = \"e0\"\nroles = []"), "10:9: network a: it has no role, so nothing may use it. Say what it carries: server-management, cluster-heartbeat, live-migrate, storage, virtual-machine"},
 		{managed + network("name = \"a\"\non = \"e0\"\nroles = [\"virtual-machine\"]\naddress = [\"10.0.0.1/24\"]"), "11:11: network a: a network for guests alone (virtual-machine) takes no address of the host, for guests would reach the host by it. Take the address away, or say host-address = true\n    address"},
+		{managed + network("name = \"a\"\nroles = []"), "9:9: network a: it has no role, so nothing may use it."},
 		// What it stands on.
 		{managed + network("name = \"a\"\nroles = [\"storage\"]"), "9:9: network a: it stands on no port or bond, so only guests can use it among themselves: its one role can be virtual-machine."},
 		{managed + network("name = \"a\"\nroles = [\"storage\", \"virtual-machine\"]"), "it stands on no port or bond"},
@@ -136,6 +137,7 @@ func TestCheckAccepts(t *testing.T) {
 		"gateways of two families on two networks":   network("name = \"a\"\non = \"e0\"\nroles = [\"storage\"]\naddress = [\"10.0.0.2/24\"]\ngateway = [\"10.0.0.1\"]") + network("name = \"b\"\non = \"e1\"\nroles = [\"storage\"]\naddress = [\"fd00::2/64\"]\ngateway = [\"fd00::1\"]"),
 		"two addresses of one subnet on one network": network("name = \"a\"\non = \"e0\"\nroles = [\"storage\"]\naddress = [\"10.0.0.2/24\", \"10.0.0.3/24\"]"),
 		"a narrow network on a wide bond":            bond("name = \"b0\"\nports = [\"e0\"]\nmtu = 9000") + network("name = \"a\"\non = \"b0\"\nvlan = 5\nroles = [\"storage\"]\nmtu = 1500"),
+		"a network as wide as its bond":              bond("name = \"b0\"\nports = [\"e0\"]\nmtu = 9000") + network("name = \"a\"\non = \"b0\"\nroles = [\"storage\"]\nmtu = 9000"),
 		"a narrow bridge on a wide bond":             bond("name = \"b0\"\nports = [\"e0\"]\nmtu = 9000") + network("name = \"a\"\non = \"b0\"\nroles = [\"virtual-machine\"]\nmtu = 1500"),
 		"a wide network on a bond that says nothing": bond("name = \"b0\"\nports = [\"e0\"]") + network("name = \"a\"\non = \"b0\"\nvlan = 5\nroles = [\"storage\"]\nmtu = 9000"),
 		"IPv6 on its least MTU":                      network("name = \"a\"\non = \"e0\"\nroles = [\"storage\"]\naddress = [\"fd00::1/64\"]\nmtu = 1280"),

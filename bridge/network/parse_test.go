@@ -173,6 +173,7 @@ func TestParseErrors(t *testing.T) {
 		{bond + "vlan = 5", "4:1: unknown key bond.vlan. It is one of [[network]]"},
 		{net + "mtu.x = 5", "4:1: unknown key network.mtu.x. Did you mean network.mtu?"},
 		{net + "mtu = 1500\nmtu = 1500", "5:1: network.mtu: it is there already, in line 4"},
+		{"[[network]]\nname = \"a\"\nname = \"b\"\nroles = [\"storage\"]", "3:1: network.name: it is there already, in line 2"},
 		{"network = [{name = \"a\", roles = [], mtu = 1500, mtu = 2}]", "1:49: network.mtu: it is there already, in line 1"},
 		{net + net, "5:8: network a is declared already, in line 1. Only another file may replace it\n    name = \"a\""},
 		{bond + bond, "5:8: bond b is declared already, in line 1."},
@@ -325,6 +326,18 @@ adress = 1
 		"b.toml:1:3 network.name:", "b.toml:3:1 unknown", "c.toml:1:6 expected",
 	}, got, "%v", err)
 	assert.Equal(t, "good", s.Networks[0].Name, "what is right is there")
+}
+
+// A table that is worth nothing, and a line that ends too early, hide nothing behind them.
+func TestFaultsHideNothing(t *testing.T) {
+	s, err := parse("[[network]]\nroles = []\n[[network]]\nname =\n[[network]]\nname = \"a\"\nroles = [\"storage\"]\nmtu = 5")
+	require.Error(t, err)
+	var places []string
+	for _, e := range Errors(err) {
+		places = append(places, e.At.String())
+	}
+	assert.Equal(t, []string{"a.toml:1:3", "a.toml:4:7", "a.toml:8:7"}, places, err)
+	assert.Equal(t, "a", s.Networks[0].Name)
 }
 
 // A text of any length or content makes errors that fit a terminal.

@@ -21,8 +21,9 @@ func TestRoles(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, Roles(1)<<i, one)
 	}
-	_, err := ParseRole("heart-beat")
+	none, err := ParseRole("heart-beat")
 	require.ErrorIs(t, err, ErrRole)
+	assert.Zero(t, none)
 	assert.EqualError(t, err, "is no role. Did you mean storage?")
 	_, err = ParseRole("cluster-heart-beat")
 	assert.EqualError(t, err, "is no role. Did you mean cluster-heartbeat?")
