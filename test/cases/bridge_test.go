@@ -205,11 +205,15 @@ func TestCase33TheClampIsNotFought(t *testing.T) {
 		h.settle()
 		h.links.on(nil)
 		require.NoError(t, bridgetest.SetMTU("vif5.0", 1500))
+		h.eventually(func() error {
+			if x, _ := h.engine.Explain("vif5.0"); !strings.Contains(strings.Join(x.Notes, " "), "takes no scatter-gather") {
+				return fmt.Errorf("its notes are %q", x.Notes)
+			}
+			return nil
+		})
 		h.settle()
 		assert.Empty(t, h.links.all())
 		require.NoError(t, h.is("vif5.0", hotplug.Plugged, ""))
-		x, _ := h.engine.Explain("vif5.0")
-		assert.Contains(t, strings.Join(x.Notes, " "), "takes no scatter-gather")
 	})
 	for name, n := range map[string]standin.NIC{"before plugging, by the node": {Bridge: "xenbr0", MTU: 9000}, "before plugging, by the bridge": {Bridge: "xenbr9"}} {
 		t.Run(name, func(t *testing.T) {
