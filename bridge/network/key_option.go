@@ -14,7 +14,7 @@ import (
 var short = map[bridge.Key]string{"stp_state": "stp", "ageing_time": "ageing"}
 
 // standing is what holds where an option is not declared and vifplug, not the kernel, decides it.
-var standing = map[bridge.Key]string{miimon: DefaultMiimon + ", or 0 with arp-interval", "forward_delay": "0, or 2 with stp"}
+var standing = map[bridge.Key]string{miimon: DefaultMiimon + ", or 0 with arp-interval", "forward_delay": "0, or 15 with stp"}
 
 // OptionKey is what a declaration calls an option of a bond or bridge: "lacp-rate" for "lacp_rate".
 func OptionKey(k bridge.Key) string {
