@@ -56,7 +56,7 @@ install: build man ## install under DESTDIR: binaries, units, udev rules, what k
 	  $(DESTDIR)$(MANDIR)/man{1,5,8} $(DESTDIR)/etc/xen/scripts $(DESTDIR)/etc/vifplug/conf.d
 	install bin/vifplugd bin/vifctl bin/vif-plug $(DESTDIR)$(SBINDIR)
 	ln -sf $(SBINDIR)/vif-plug $(DESTDIR)/etc/xen/scripts/vif-plug
-	install -m 644 systemd/units/vifplugd.{service,socket} $(DESTDIR)$(LIBDIR)/systemd/system
+	install -m 644 systemd/units/*.{service,socket} $(DESTDIR)$(LIBDIR)/systemd/system
 	install -m 644 udev/link/*.link udev/network/*.network $(DESTDIR)$(LIBDIR)/systemd/network
 	install -m 644 udev/rules/*.rules $(DESTDIR)$(LIBDIR)/udev/rules.d
 	install -m 644 udev/NetworkManager/*.conf $(DESTDIR)$(LIBDIR)/NetworkManager/conf.d

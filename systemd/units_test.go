@@ -18,7 +18,7 @@ func installRoot(t *testing.T, units map[string]string) (root string) {
 	root = t.TempDir()
 	dir := filepath.Join(root, "usr/lib/systemd/system")
 	require.NoError(t, os.MkdirAll(dir, 0o755))
-	for _, target := range []string{"sysinit", "basic", "sockets", "shutdown", "multi-user"} {
+	for _, target := range []string{"sysinit", "basic", "sockets", "shutdown", "multi-user", "network", "network-pre", "network-online", "local-fs"} {
 		unit := "[Unit]\nDescription=" + target + "\nDefaultDependencies=no\n"
 		require.NoError(t, os.WriteFile(filepath.Join(dir, target+".target"), []byte(unit), 0o600))
 	}
@@ -42,14 +42,14 @@ func shipped(t *testing.T) map[string]string {
 		require.NoError(t, err)
 		units[filepath.Base(f)] = string(b)
 	}
-	require.Len(t, units, 2)
+	require.Len(t, units, 3)
 	return units
 }
 
 func analyze(t *testing.T, root string, args ...string) (string, error) {
 	t.Helper()
 	need(t, "systemd-analyze")
-	cmd := exec.Command("systemd-analyze", append(args, "--root="+root, "vifplugd.service", "vifplugd.socket")...)
+	cmd := exec.Command("systemd-analyze", append(args, "--root="+root, "vifplugd.service", "vifplugd.socket", "vifplug-networks.service")...)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }
@@ -69,9 +69,11 @@ func TestUnitsVerify(t *testing.T) {
 func TestUnitExposure(t *testing.T) {
 	need(t, "systemd-analyze")
 	root := installRoot(t, shipped(t))
-	cmd := exec.Command("systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=30", "--root="+root, "vifplugd.service")
-	out, err := cmd.CombinedOutput()
-	require.NoError(t, err, "%s", out)
+	for _, unit := range []string{"vifplugd.service", "vifplug-networks.service"} {
+		cmd := exec.Command("systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=30", "--root="+root, unit)
+		out, err := cmd.CombinedOutput()
+		require.NoError(t, err, "%s", out)
+	}
 }
 
 var setting = regexp.MustCompile(`(?m)^([A-Za-z]+)=(.*)$`)
@@ -115,6 +117,30 @@ func TestServiceKeepsItsPromises(t *testing.T) {
 	}
 	for _, unit := range []string{"xendomains.service", "libvirtd.service", "xendriverdomain.service"} {
 		assert.Contains(t, strings.Fields(before), unit)
+	}
+	assert.Contains(t, strings.Fields(after), "vifplug-networks.service")
+	assert.Contains(t, strings.Join(s["Wants"], " "), "vifplug-networks.service")
+	assert.NotContains(t, strings.Fields(before), "network.target", "Debian's xen.service comes after remote-fs.target, and that after the network")
+}
+
+// The host's networks wait for nothing that may wait for the network, and are there before all that wants one.
+func TestNetworksComeBeforeTheNetwork(t *testing.T) {
+	s := values(shipped(t)["vifplug-networks.service"])
+	one := func(key, want string) { t.Helper(); assert.Equal(t, []string{want}, s[key], key) }
+	one("Type", "oneshot")
+	one("RemainAfterExit", "yes")
+	one("DefaultDependencies", "no")
+	one("Wants", "network.target")
+	one("Before", "network.target network-online.target shutdown.target")
+	one("ConditionPathExists", "/var/lib/vifplug/applied.json")
+	one("CapabilityBoundingSet", "CAP_NET_ADMIN")
+	one("ExecStart", "/usr/sbin/vifplugd --once networks --patience 10s --state-dir /var/lib/vifplug --log-level info")
+	assert.Subset(t, strings.Fields(s["After"][0]), []string{"local-fs.target", "network-pre.target"})
+	for _, late := range []string{"xen", "remote-fs", "network.target", "basic.target", "multi-user"} {
+		assert.NotContains(t, s["After"][0], late)
+	}
+	for _, never := range []string{"ExecStop", "ExecStopPost", "PrivateNetwork", "PrivateTmp", "Requires", "Restart"} {
+		assert.NotContains(t, s, never)
 	}
 }
 

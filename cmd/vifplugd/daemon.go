@@ -75,7 +75,8 @@ func newLogger(level slog.Level) *slog.Logger {
 	return slog.New(h)
 }
 
-// start wires the rooms together. The control socket is taken first: whoever connects while the rest starts is answered when it has.
+// start wires the rooms together. The control socket is taken first: whoever connects while the rest starts is answered when it has. The host's
+// networks are next, since they need neither a configuration that is right nor a store: after a boot the host must be reachable for who mends those.
 func start(ctx context.Context, opt options, log *slog.Logger) (_ *daemon, err error) {
 	d := &daemon{opt: opt, log: log, began: time.Now(), serve: make(chan error, 1), hup: make(chan os.Signal, 1)}
 	signal.Notify(d.hup, syscall.SIGHUP) // which would end a daemon that is starting
@@ -85,17 +86,15 @@ func start(ctx context.Context, opt options, log *slog.Logger) (_ *daemon, err e
 			d.close()
 		}
 	}()
-	cfg, err := config.Load(opt.config)
-	if err != nil {
-		return nil, err
-	}
-	d.cfg.Store(&cfg)
 	listener, err := d.listen()
 	if err != nil {
 		return nil, err
 	}
 	d.closers = append(d.closers, listener) // the server closes it; this is for a start that fails
 	if d.networks, err = startNetworks(ctx, opt.stateDir, log); err != nil {
+		return nil, err
+	}
+	if err := d.configure(); err != nil {
 		return nil, err
 	}
 	target, err := d.embedded()
@@ -116,10 +115,23 @@ func start(ctx context.Context, opt options, log *slog.Logger) (_ *daemon, err e
 	d.server = control.NewServer(control.Options{Engine: d.engine, Networks: d.networks, Logger: log, Readers: -1, Daemon: func() control.Daemon {
 		return control.Daemon{Version: version(), Started: d.began, Store: store.Transport(), Online: d.online.Load(), Self: uint16(self), PID: os.Getpid()}
 	}})
-	d.grant(cfg.Readers)
+	d.grant(d.cfg.Load().Readers)
 	go d.runServer(listener)
 	d.ready(ctx, store)
 	return d, nil
+}
+
+// configure reads the configuration. Errors in what it declares of networks keep nobody from his network: what was applied holds on.
+func (d *daemon) configure() error {
+	cfg, err := config.Load(d.opt.config)
+	switch {
+	case cfg.Unusable != nil:
+		return err
+	case err != nil:
+		d.log.Error("the configuration is wrong: the networks that were applied last are kept. See vifctl check", "err", err)
+	}
+	d.cfg.Store(&cfg)
+	return nil
 }
 
 func (d *daemon) startEngine(ctx context.Context, store *xenstore.Client) error {

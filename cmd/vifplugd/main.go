@@ -62,7 +62,7 @@ type options struct {
 	once        once
 }
 
-const help = `vifplugd keeps the NICs of Xen guests on their bridges.
+const help = `vifplugd keeps the NICs of Xen guests on their bridges, and the host's networks as they were applied.
 
 Usage: vifplugd [flags]
 
@@ -78,6 +78,8 @@ Usage: vifplugd [flags]
   --version           print the version
   --once online|offline --xenbus-path backend/vif/DOMID/DEVID [--patience 35s]
                       plug or release one NIC and end: what vif-plug becomes where no daemon runs
+  --once networks [--patience 35s]
+                      build the networks that were applied last, wait for ports that are late, and end: for the boot, before Xen is there
 
 Examples:
   vifplugd                                                     on a Xen host; systemd does this for you

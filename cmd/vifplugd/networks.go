@@ -14,8 +14,7 @@ import (
 	"vifplug/hotplug"
 )
 
-// networks keeps the declared networks of the host. It starts before the store is asked for anything: guests' networks, and the host's own, must
-// not wait for Xen.
+// networks keeps the declared networks of the host.
 type networks struct {
 	*host.Manager
 	conn    *bridge.Conn
@@ -23,7 +22,8 @@ type networks struct {
 	changed chan struct{}                  // another declaration holds: the engine's policy must follow
 }
 
-// startNetworks goes on where an earlier daemon left off, and keeps the host as it was declared.
+// startNetworks goes on where an earlier daemon left off, makes the host as it was declared, and keeps it so. When it returns, what can be made has
+// been: a daemon that ends right afterwards, for want of a store, has done that much.
 func startNetworks(ctx context.Context, stateDir string, log *slog.Logger) (*networks, error) {
 	n := &networks{changed: make(chan struct{}, 1)}
 	var err error
@@ -45,6 +45,9 @@ func (n *networks) begin(ctx context.Context, log *slog.Logger) error {
 	if err := n.Recover(ctx); err != nil {
 		// An undo that met an error has been told. Whatever is wrong with the host's networks, guests are served.
 		log.Error("the networks could not be recovered", "err", err)
+	}
+	if err := n.Reconcile(ctx); err != nil {
+		log.Error("the networks could not be made as they were applied", "err", err)
 	}
 	m, err := bridge.OpenHostMonitor()
 	if err != nil {

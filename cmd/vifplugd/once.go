@@ -13,26 +13,34 @@ import (
 	"vifplug/xenstore"
 )
 
-// once is what vif-plug becomes where no daemon runs: a daemon for one NIC, until that is plugged or cannot be.
+// once is what vif-plug becomes where no daemon runs: a daemon for one NIC, until that is plugged or cannot be. Or it is what a boot needs before
+// there can be a daemon: the host's own networks.
 type once struct {
-	command    string // online, offline, or error: leave a text in hotplug-error
+	command    string // online, offline, error (leave a text in hotplug-error), or networks
 	xenbusPath string
 	patience   time.Duration
 	text       string
 }
 
+const onceNetworks = "networks"
+
 func (o once) check() error {
 	switch o.command {
+	case onceNetworks:
+		return nil
 	case "online", "offline", "error":
 		_, err := hotplug.ParseXenbusPath(o.xenbusPath)
 		return err
 	}
-	return fmt.Errorf("--once %q: want online, offline or error", o.command)
+	return fmt.Errorf("--once %q: want online, offline, networks or error", o.command)
 }
 
 // run does it and gives the exit code, vif-plug's. A configuration that cannot be read does not keep a guest from its network: the rest of it
 // holds.
 func (o once) run(ctx context.Context, opt options) int {
+	if o.command == onceNetworks {
+		return buildNetworks(ctx, opt, newLogger(opt.level))
+	}
 	k, err := hotplug.ParseXenbusPath(o.xenbusPath)
 	if err != nil {
 		return complain(err)

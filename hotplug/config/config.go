@@ -35,6 +35,8 @@ type Config struct {
 	// what is right so far: nothing may be planned from them.
 	Networks network.Spec
 	Warnings []string // about what is accepted and yet hardly meant
+	// Unusable is the part of Load's error that is neither about bonds and networks nor about a file that is no TOML.
+	Unusable error
 }
 
 // document is a file's shape, but for bonds and networks, which [network.Parse] reads. Keys that a file does not name keep what they had.
@@ -98,6 +100,7 @@ func Load(dir string) (Config, error) {
 		files = append(files, network.File{Name: name, Text: text})
 	}
 	out, err := read(files)
+	out.Unusable = errors.Join(append(slices.Clip(errs), out.Unusable)...)
 	return out, errors.Join(append(errs, err)...)
 }
 
@@ -111,7 +114,9 @@ func read(files []network.File) (Config, error) {
 	out := doc.config()
 	var err error
 	out.Networks, out.Warnings, err = declared(files)
-	return out, errors.Join(inOrder(files, faults, err)...)
+	own := notAmong(network.Errors(err), faults)
+	out.Unusable = joined(own)
+	return out, joined(inOrder(files, append(own, network.Errors(err)...)))
 }
 
 // declared reads bonds and networks, and judges what could be read in full.
@@ -134,14 +139,15 @@ func tables() (out []string) {
 	return out
 }
 
-// inOrder puts the faults of both halves of the configuration in the order of their places. What is no TOML both halves have found: it is told
-// once.
-func inOrder(files []network.File, faults []*network.Error, networks error) (out []error) {
-	theirs := network.Errors(networks)
-	faults = slices.DeleteFunc(faults, func(f *network.Error) bool {
+// notAmong leaves out what both halves of the configuration have found: what is no TOML is told once.
+func notAmong(theirs, faults []*network.Error) []*network.Error {
+	return slices.DeleteFunc(faults, func(f *network.Error) bool {
 		return slices.ContainsFunc(theirs, func(o *network.Error) bool { return o.At == f.At })
 	})
-	faults = append(faults, theirs...)
+}
+
+// inOrder puts faults in the order of their places.
+func inOrder(files []network.File, faults []*network.Error) []*network.Error {
 	rank := map[string]int{}
 	for i, f := range files {
 		rank[f.Name] = i
@@ -149,10 +155,15 @@ func inOrder(files []network.File, faults []*network.Error, networks error) (out
 	slices.SortStableFunc(faults, func(a, b *network.Error) int {
 		return cmp.Or(cmp.Compare(rank[a.At.File], rank[b.At.File]), cmp.Compare(a.At.Line, b.At.Line), cmp.Compare(a.At.Col, b.At.Col))
 	})
-	for _, f := range faults {
-		out = append(out, f)
+	return faults
+}
+
+func joined(faults []*network.Error) error {
+	errs := make([]error, len(faults))
+	for i, f := range faults {
+		errs[i] = f
 	}
-	return out
+	return errors.Join(errs...)
 }
 
 func defaults() document {
