@@ -36,6 +36,7 @@ type StepResult struct {
 
 // Result is what an apply has done.
 type Result struct {
+	ID         string        `json:"id,omitempty"` // of what waits for its confirmation: see [Pending] and [Manager.Holds]
 	Steps      []StepResult  `json:"steps"`
 	Notes      []string      `json:"notes"`      // the plan's
 	Warnings   []string      `json:"warnings"`   // about the declaration
@@ -115,6 +116,7 @@ func (m *Manager) carryOut(ctx context.Context, s state, p Proposal, res Result,
 		if err := m.await(j); err != nil {
 			return res, m.takeBack(j, err)
 		}
+		res.ID = rec.ID
 		m.tell(ApplyWaiting, fmt.Sprintf("the declaration is carried out in %d steps, and will be undone unless it is confirmed within %v", len(res.Steps), res.Confirm))
 		return res, nil
 	}

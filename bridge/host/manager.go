@@ -133,6 +133,12 @@ func (m *Manager) Applied() (network.Spec, bool) {
 	return s.applied.Spec, true
 }
 
+// Holds says whether the declaration with an id (see [Pending]) has become the one that holds.
+func (m *Manager) Holds(id string) bool {
+	s, err := readState(m.opt.Dir)
+	return err == nil && s.applied != nil && s.applied.ID == id
+}
+
 // Current is [Current] of the manager's state directory. It may have changed with every event whose kind begins with "apply.".
 func (m *Manager) Current() (network.Spec, bool, error) { return Current(m.opt.Dir) }
 

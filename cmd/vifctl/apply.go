@@ -1,12 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -38,7 +38,7 @@ func newApply(s *shared) *cobra.Command {
 			if c.Flags().Changed("confirm") && a.confirm <= 0 {
 				return &usageError{errors.New("--confirm: want a time such as 60s, or --no-confirm")}
 			}
-			return a.run(c.Context(), args, c.OutOrStdout())
+			return a.run(c.Context(), args, c.OutOrStdout(), c.ErrOrStderr())
 		},
 	}
 	a.flags(c)
@@ -49,7 +49,7 @@ func newApply(s *shared) *cobra.Command {
 	return c
 }
 
-func (a *applying) run(ctx context.Context, files []string, out io.Writer) error {
+func (a *applying) run(ctx context.Context, files []string, out, errs io.Writer) error {
 	spec, err := a.declared(files)
 	if err != nil {
 		return err
@@ -68,7 +68,7 @@ func (a *applying) run(ctx context.Context, files []string, out io.Writer) error
 	}
 	res, err := a.client().Apply(ctx, req, progress)
 	if errors.Is(err, control.ErrNotReachable) {
-		return a.alone(spec, out, progress)
+		return a.alone(spec, out, errs, progress)
 	}
 	return a.finish(out, res, err)
 }
@@ -80,10 +80,44 @@ func printStep(out io.Writer, r host.StepResult) {
 	}
 }
 
+// applyJSON is what apply tells programs. Its lists are never null.
+type applyJSON struct {
+	host.Result
+	Error string `json:"error,omitempty"`
+}
+
+func resultOf(res host.Result, err error) applyJSON {
+	res.Steps, res.Notes, res.Warnings = listed(res.Steps), listed(res.Notes), listed(res.Warnings)
+	out := applyJSON{Result: res}
+	if err != nil {
+		out.Error = err.Error()
+	}
+	return out
+}
+
+// count is a number of things in words.
+func count(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
+}
+
+// spell writes a time as one says it to --confirm: 60s, 2m, 1m30s.
+func spell(d time.Duration) string {
+	switch {
+	case d == time.Minute:
+		return "60s"
+	case d >= time.Minute && d%time.Minute == 0:
+		return strings.TrimSuffix(d.String(), "0s")
+	}
+	return d.String()
+}
+
 // finish tells how it ended.
 func (a *applying) finish(out io.Writer, res host.Result, err error) error {
 	if a.json {
-		return errors.Join(err, printJSON(out, res))
+		return errors.Join(err, printJSON(out, resultOf(res, err)))
 	}
 	for _, w := range res.Warnings {
 		fmt.Fprintf(out, "warning: %s\n", w)
@@ -95,17 +129,17 @@ func (a *applying) finish(out io.Writer, res host.Result, err error) error {
 	case err != nil:
 		return err
 	case res.Confirm > 0:
-		fmt.Fprintf(out, "done in %d steps. Undone again in %v unless you say: vifctl confirm\n", len(res.Steps), res.Confirm)
+		fmt.Fprintf(out, "done in %s. Everything is undone in %s unless you say: vifctl confirm\n", count(len(res.Steps), "step"), spell(res.Confirm))
 	case len(res.Steps) == 0:
 		fmt.Fprintln(out, "nothing had to change")
 	default:
-		fmt.Fprintf(out, "done in %d steps\n", len(res.Steps))
+		fmt.Fprintf(out, "done in %s\n", count(len(res.Steps), "step"))
 	}
 	return nil
 }
 
 // alone applies where no vifplugd runs. Then it is this process that waits for the confirmation, and it does not end with its terminal.
-func (a *applying) alone(spec network.Spec, out io.Writer, progress func(host.StepResult)) error {
+func (a *applying) alone(spec network.Spec, out, errs io.Writer, progress func(host.StepResult)) error {
 	m, done, err := a.manager()
 	if err != nil {
 		return err
@@ -113,7 +147,7 @@ func (a *applying) alone(spec network.Spec, out io.Writer, progress func(host.St
 	defer done()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	signal.Ignore(syscall.SIGHUP)
+	signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE) // of a terminal, or of what reads the output
 	if err := m.Recover(ctx); err != nil {
 		return err
 	}
@@ -125,23 +159,29 @@ func (a *applying) alone(spec network.Spec, out io.Writer, progress func(host.St
 	if err = a.finish(out, res, err); err != nil || res.Confirm == 0 {
 		return err
 	}
-	fmt.Fprintln(out, "vifplugd does not run, so this waits: say it in another terminal")
-	return waitDecided(ctx, m, res.Spec)
+	fmt.Fprintln(errs, "vifctl: vifplugd does not run, so this command waits for it: confirm in another terminal, or interrupt this one to undo everything")
+	if err := waitDecided(ctx, m, res.ID); err != nil {
+		return err
+	}
+	if !a.json {
+		fmt.Fprintln(out, "confirmed: the declaration holds")
+	}
+	return nil
 }
 
 // waitDecided waits until what was applied is confirmed, or says that it was undone. An interrupt undoes it.
-func waitDecided(ctx context.Context, m *host.Manager, spec network.Spec) error {
+func waitDecided(ctx context.Context, m *host.Manager, id string) error {
 	const look = 200 * time.Millisecond // the confirmation comes from another process, by the state files
 	for {
-		if _, waits := m.Pending(); !waits {
-			if holds, _ := m.Applied(); bytes.Equal(holds.Encode(), spec.Encode()) {
-				return nil
-			}
-			return errors.New("nobody confirmed it in time, so it is undone")
+		switch p, waits := m.Pending(); {
+		case m.Holds(id):
+			return nil
+		case !waits || p.ID != id:
+			return errors.New("nobody confirmed it, so it is undone: the host is as before")
 		}
 		select {
 		case <-ctx.Done():
-			return errors.Join(m.Rollback(context.WithoutCancel(ctx), "it was interrupted"), errors.New("interrupted, so it is undone"))
+			return errors.Join(m.Rollback(context.WithoutCancel(ctx), "it was interrupted"), errors.New("interrupted, so it is undone: the host is as before"))
 		case <-time.After(look):
 		}
 	}

@@ -18,7 +18,7 @@ func newEvents(s *shared) *cobra.Command {
 	var since uint64
 	c := &cobra.Command{
 		Use:     "events",
-		Short:   "What happened to guests and their NICs",
+		Short:   "What happened to guests, their NICs and the host's networks",
 		Long:    "events prints the events that vifplugd still has, and with --follow those that come, until interrupted or until vifplugd stops (exit 4). With --json each is a line of JSON.",
 		Example: "  vifctl events\n  vifctl events --follow --json | jq 'select(.kind == \"nic.failed\")'",
 		Args:    between(0, 0, "events [--follow] [--since SEQ]"),
@@ -59,6 +59,10 @@ func eventLine(e hotplug.Event) string {
 		fmt.Fprintf(&b, " %d events are missing here: this reader was too slow", e.Lost)
 		return b.String()
 	}
+	if isNetworks(e.Kind) {
+		b.WriteString(networksText(e))
+		return b.String()
+	}
 	if e.VIF != "" {
 		fmt.Fprintf(&b, " %s", e.VIF)
 		if e.Netdev != "" && e.Netdev != e.VIF {
@@ -81,4 +85,24 @@ func eventLine(e hotplug.Event) string {
 		fmt.Fprintf(&b, ": %s", e.Detail)
 	}
 	return b.String()
+}
+
+// isNetworks says that an event is about the host's networks, not about a guest.
+func isNetworks(k hotplug.Kind) bool {
+	return strings.HasPrefix(string(k), "network.") || strings.HasPrefix(string(k), "apply.")
+}
+
+// networksText is whose and what: " network guests: 4B: the bridge is missing". A device that the sentence names is not told twice.
+func networksText(e hotplug.Event) string {
+	text := ""
+	if e.Network != "" {
+		text = " network " + e.Network
+	}
+	if e.Netdev != "" && !strings.Contains(e.Detail, e.Netdev) {
+		text += " " + e.Netdev
+	}
+	if text == "" {
+		return " " + e.Detail
+	}
+	return text + ": " + e.Detail
 }

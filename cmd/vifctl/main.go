@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -45,7 +46,7 @@ func execute(ctx context.Context, args []string) int {
 	case errors.As(err, &differs):
 		return exitDiffers
 	}
-	fmt.Fprintf(os.Stderr, "vifctl: %v\n", err)
+	fmt.Fprintf(os.Stderr, "vifctl: %s\n", strings.TrimPrefix(err.Error(), "host: "))
 	switch {
 	case errors.As(err, &config):
 		return exitUsage

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -88,8 +89,14 @@ func readText(name string) ([]byte, error) {
 	return b, nil
 }
 
+// answerTime bounds how long it is waited for what vifplugd knows of guests. Where xenstored does not come up, systemd's socket takes the question
+// and nobody answers it; the networks must be seen all the same.
+const answerTime = 2 * time.Second
+
 // guests are the guests' NICs: as vifplugd tells, where it runs; else the ports say themselves whose they are.
 func (d *declaration) guests(ctx context.Context) []network.Guest {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
 	st, err := d.client().Status(ctx)
 	if err != nil {
 		return nil
@@ -142,7 +149,7 @@ func (d *declaration) plan(ctx context.Context, files []string, out io.Writer) e
 		return &configError{err}
 	}
 	if d.json {
-		err = printJSON(out, p.Plan)
+		err = printJSON(out, planned(p))
 	} else {
 		printPlan(out, p)
 	}
@@ -150,6 +157,27 @@ func (d *declaration) plan(ctx context.Context, files []string, out io.Writer) e
 		err = &differsError{fmt.Errorf("%d steps to do", len(p.Steps))}
 	}
 	return err
+}
+
+// planJSON is what plan tells programs. Its lists are never null.
+type planJSON struct {
+	Steps      []network.Step `json:"steps"`
+	Notes      []string       `json:"notes"`
+	Warnings   []string       `json:"warnings"`
+	Management string         `json:"management"` // why the steps touch what carries server-management; "": they do not
+	Cuts       string         `json:"cuts"`       // why they would cut it off; "": they would not
+}
+
+func planned(p host.Proposal) planJSON {
+	return planJSON{Steps: listed(p.Steps), Notes: listed(p.Notes), Warnings: listed(p.Warnings), Management: p.Management, Cuts: p.Cuts}
+}
+
+// listed is a list that JSON does not call null.
+func listed[T any](l []T) []T {
+	if l == nil {
+		return []T{}
+	}
+	return l
 }
 
 func printPlan(out io.Writer, p host.Proposal) {
@@ -167,7 +195,8 @@ func printPlan(out io.Writer, p host.Proposal) {
 	case p.Cuts != "":
 		fmt.Fprintf(out, "This would cut off server-management: %s. vifctl apply refuses it without --force.\n", p.Cuts)
 	case p.Management != "":
-		fmt.Fprintf(out, "This touches server-management: %s. vifctl apply will want a confirmation.\n", p.Management)
+		fmt.Fprintf(out, "This touches server-management: %s. vifctl apply undoes everything unless vifctl confirm comes within %s.\n",
+			p.Management, spell(host.DefaultConfirm))
 	}
 }
 
@@ -197,7 +226,7 @@ func (d *declaration) diff(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	if d.json {
-		if err := printJSON(out, diffs); err != nil {
+		if err := printJSON(out, listed(diffs)); err != nil {
 			return err
 		}
 	} else {
@@ -250,7 +279,8 @@ func newConfirm(s *shared) *cobra.Command {
 		Example: "  vifctl apply --confirm 60s && vifctl confirm\n  vifctl confirm",
 		Args:    between(0, 0, "confirm"),
 		RunE: func(c *cobra.Command, _ []string) error {
-			return d.change(c.Context(), (*control.Client).Confirm, (*host.Manager).Confirm)
+			err := d.change(c.Context(), (*control.Client).Confirm, (*host.Manager).Confirm)
+			return d.decided(c.OutOrStdout(), err, "confirmed", "confirmed: the declaration holds")
 		},
 	}
 	d.stateFlag(c)
@@ -266,13 +296,26 @@ func newRollback(s *shared) *cobra.Command {
 		Example: "  vifctl rollback\n  vifctl --socket /run/vifplug/control.sock rollback",
 		Args:    between(0, 0, "rollback"),
 		RunE: func(c *cobra.Command, _ []string) error {
-			return d.change(c.Context(), (*control.Client).Rollback, func(m *host.Manager, ctx context.Context) error {
+			err := d.change(c.Context(), (*control.Client).Rollback, func(m *host.Manager, ctx context.Context) error {
 				return m.Rollback(ctx, "the operator asked for it")
 			})
+			return d.decided(c.OutOrStdout(), err, "undone", "undone: the host is as before")
 		},
 	}
 	d.stateFlag(c)
 	return c
+}
+
+// decided tells what has become of a declaration that waited.
+func (d *declaration) decided(out io.Writer, err error, state, text string) error {
+	switch {
+	case err != nil:
+		return err
+	case d.json:
+		return printJSON(out, map[string]string{"state": state})
+	}
+	_, err = fmt.Fprintln(out, text)
+	return err
 }
 
 // change has vifplugd do something, or does it where none runs.

@@ -93,6 +93,9 @@ func (v *showing) model(ctx context.Context, o *observer) (*view.Model, error) {
 func drift(diffs []network.Difference) map[bridge.Name]string {
 	out := map[bridge.Name]string{}
 	for _, d := range diffs {
+		if d.What == "missing" {
+			continue // the views see that themselves
+		}
 		text := strings.TrimPrefix(d.String(), string(d.Device)+": ")
 		if had := out[d.Device]; had != "" {
 			text = had + "; " + text
