@@ -192,6 +192,37 @@ func TestDeletedBridgeComesBackOnAKernel(t *testing.T) {
 	assert.Zero(t, heard.count(NetworkFailed))
 }
 
+// A driver is loaded late, and udev gives its device the name that is declared: it joins, and so does the one that comes with that name.
+func TestLatePortJoinsOnAKernel(t *testing.T) {
+	c := realHost(t)
+	require.NoError(t, bridgetest.Delete("eth2"))
+	m, heard := realManager(t, c, t.TempDir())
+	_, err := m.Apply(t.Context(), later(), ApplyOptions{Confirm: Never})
+	require.NoError(t, err)
+	diff, err := m.Diff()
+	require.NoError(t, err)
+	assert.Empty(t, diff, "what does not exist yet is no drift")
+	mon, err := bridge.OpenHostMonitor()
+	require.NoError(t, err)
+	m.Start(mon)
+	for _, name := range []string{"eth2", "unnamed"} {
+		require.NoError(t, bridgetest.MakeVeth(name, "late"))
+		if name != "eth2" {
+			require.NoError(t, bridgetest.Rename(name, "eth2"))
+		}
+		require.EventuallyWithT(t, func(t *assert.CollectT) {
+			bridgeLink, err := c.LinkByName("5c")
+			require.NoError(t, err)
+			port, err := c.LinkByName("eth2")
+			require.NoError(t, err)
+			assert.Equal(t, bridgeLink.Index, port.Master)
+			assert.True(t, port.Up)
+		}, 10*time.Second, 5*time.Millisecond, name)
+		require.NoError(t, bridgetest.Delete("eth2"))
+	}
+	assert.Zero(t, heard.count(NetworkFailed), "%v", heard.all)
+}
+
 // soon is how long a device may be away. The lab's machine is emulated, and takes 20 times as long for everything.
 func soon() time.Duration {
 	if os.Getenv("XENVM") != "" {
