@@ -39,8 +39,7 @@ func TestSetEachFieldAlone(t *testing.T) {
 	} {
 		require.NoError(t, c.Set(v, tc.change), "%+v", tc.change)
 		tc.says(&before)
-		after, err := c.Link(v)
-		require.NoError(t, err)
+		after := carried(t, c, v, before.Running)
 		assert.Equal(t, before, after, "%+v changes just that", tc.change)
 		same(t, after)
 		if tc.file != "" {
@@ -56,8 +55,7 @@ func TestSetAllTogether(t *testing.T) {
 	require.NoError(t, c.Set(v, Change{
 		Name: "web01", Alias: ptr("vifplug:web01"), MAC: &vifMAC, MTU: 1400, Master: &br, Up: ptr(true), NoAddrGen: true,
 	}))
-	l, err := c.Link(v)
-	require.NoError(t, err)
+	l := carried(t, c, v, false)
 	same(t, l)
 	l.MinMTU, l.MaxMTU, l.parentIsReported = 0, 0, false
 	assert.Equal(t, Link{
