@@ -2,18 +2,29 @@ package view
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 
 	"vifplug/bridge"
 )
 
-// bondDetail tells a bond's mode and who carries its traffic.
+// bondDetail tells a bond's mode and who carries its traffic: the active port; of LACP, how many ports, agreed with which partner.
 func bondDetail(d *bridge.Device) (out []string) {
 	if mode := d.Settings["mode"]; mode != "" {
 		out = append(out, clean(mode))
 	}
-	if d.BondState != nil && d.BondState.ActivePort != "" {
-		out = append(out, "active "+clean(string(d.BondState.ActivePort)))
+	switch s := d.BondState; {
+	case s == nil:
+	case s.ActivePort != "":
+		out = append(out, "active "+clean(string(s.ActivePort)))
+	case s.Aggregator != 0 && s.PartnerMAC == (bridge.MAC{}):
+		out = append(out, "no partner")
+	case s.Aggregator != 0:
+		ports := fmt.Sprintf("%d ports", s.Ports)
+		if s.Ports == 1 {
+			ports = "1 port"
+		}
+		out = append(out, fmt.Sprintf("aggregator %d of %s", s.Aggregator, ports), "partner "+s.PartnerMAC.String())
 	}
 	return out
 }

@@ -125,6 +125,28 @@ func TestStates(t *testing.T) {
 }
 
 // Of an HVM guest's two devices for a NIC the vif comes first; a guest is one node with an edge from each.
+// A bond says who carries its traffic, in the picture and in the list of devices.
+func TestBondsTellWhoCarries(t *testing.T) {
+	partner := bridge.MAC{0x02, 0, 0, 0, 0, 9}
+	for _, tc := range []struct {
+		mode  string
+		state *bridge.BondState
+		want  []string
+	}{
+		{"balance-rr", nil, []string{"balance-rr"}},
+		{"balance-rr", &bridge.BondState{}, []string{"balance-rr"}},
+		{"active-backup", &bridge.BondState{ActivePort: "eth1"}, []string{"active-backup", "active eth1"}},
+		{"802.3ad", &bridge.BondState{Aggregator: 3, Ports: 1}, []string{"802.3ad", "no partner"}},
+		{"802.3ad", &bridge.BondState{Aggregator: 3, Ports: 1, PartnerMAC: partner}, []string{"802.3ad", "aggregator 3 of 1 port", "partner 02:00:00:00:00:09"}},
+		{"802.3ad", &bridge.BondState{Aggregator: 3, Ports: 2, PartnerMAC: partner}, []string{"802.3ad", "aggregator 3 of 2 ports", "partner 02:00:00:00:00:09"}},
+	} {
+		m := New(Input{Host: bridge.Host{Devices: []bridge.Device{{Index: 2, Name: "bond0", Kind: "bond", Settings: bridge.Settings{"mode": tc.mode}, BondState: tc.state}}}})
+		assert.Equal(t, tc.want, m.Devices().Devices[0].Bond)
+		assert.Equal(t, tc.want, m.Logical().Nodes[0].Detail)
+		assert.Contains(t, write(t, m.Devices(), "text", Options{}), strings.Join(tc.want, ", "))
+	}
+}
+
 func TestVifBeforeTap(t *testing.T) {
 	v := New(troubled()).Logical()
 	assert.Equal(t, "5b", node(t, v, "vif24.0").Label)

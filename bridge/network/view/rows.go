@@ -192,10 +192,13 @@ func (d *Device) bytes(n uint64) []string {
 	return []string{amount(n)}
 }
 
-// what tells what a VLAN is on, and whose NIC a guest's port is.
+// what tells what a VLAN is on, how a bond stands, and whose NIC a guest's port is.
 func (d *Device) what() (out []string) {
 	if d.On != "" {
 		out = append(out, "on "+d.On)
+	}
+	if len(d.Bond) > 0 {
+		out = append(out, strings.Join(d.Bond, ", "))
 	}
 	if d.Guest != "" {
 		out = append(out, d.Guest+" "+d.Eth)

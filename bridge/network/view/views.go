@@ -141,6 +141,7 @@ type Device struct {
 	Master    string       `json:"master,omitempty"` // the bridge or bond that it is a port of
 	On        string       `json:"on,omitempty"`     // of a VLAN
 	VLAN      int          `json:"vlan,omitempty"`
+	Bond      []string     `json:"bond,omitempty"` // of a bond: its mode, and who carries its traffic
 	MAC       string       `json:"mac,omitempty"`
 	Addresses []string     `json:"addresses,omitempty"`
 	MTU       int          `json:"mtu,omitempty"`
@@ -252,6 +253,9 @@ func (m *Model) Devices() Devices {
 		d := Device{Label: t.Label, Name: t.Name, Kind: clean(t.Kind), Networks: t.Networks, Guest: t.Guest, Eth: t.Eth, Marks: t.Marks, Notes: t.Notes}
 		if k := t.dev; k != nil {
 			d.Index, d.Master, d.On, d.VLAN, d.Stats = k.Index, clean(string(k.Master)), clean(string(k.On)), k.VLAN, k.Stats
+			if k.Kind == "bond" {
+				d.Bond = bondDetail(k)
+			}
 			d.MAC, d.MTU, d.Addresses, d.Flags = clean(k.Settings[bridge.KeyMAC]), number(k, bridge.KeyMTU), addresses(k), flags(k)
 		}
 		v.Devices[i] = d
