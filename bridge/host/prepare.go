@@ -12,13 +12,12 @@ import (
 // refuse is an error here, where nothing has happened yet. Guests' devices, which may be thousands and which no plan changes, are left out of
 // the reckoning and of the host that it gives.
 func prepare(have bridge.Host, steps []network.Step) (out []undoable, end bridge.Host, err error) {
-	end = withoutGuests(have)
-	for _, s := range steps {
-		before := end
-		if end, err = network.Simulate(before, s); err != nil {
-			return nil, have, fmt.Errorf("host: %s cannot be done: %w", say(s), err)
-		}
-		out = append(out, undoable{Step: s, Undo: network.Undo(s, before)})
+	undo, end, err := network.Rehearse(withoutGuests(have), steps)
+	if err != nil {
+		return nil, have, fmt.Errorf("host: the plan cannot be carried out: %w", err)
+	}
+	for i, s := range steps {
+		out = append(out, undoable{Step: s, Undo: undo[i]})
 	}
 	return out, end, nil
 }

@@ -162,5 +162,5 @@ func TestPrepareKnowsBeforehand(t *testing.T) {
 
 	_, _, err = prepare(h, []network.Step{{Op: network.OpMaster, Device: "eth0", Master: "absent"}})
 	require.ErrorIs(t, err, bridge.ErrNotFound)
-	assert.ErrorContains(t, err, "cannot be done")
+	assert.ErrorContains(t, err, "cannot be carried out")
 }

@@ -36,10 +36,18 @@ func (p *planner) port(w *wanted) {
 	p.configure(w)
 }
 
-// segment makes a VLAN device, up at once: what it stands on is.
+// segment makes a VLAN device, up at once: what it stands on is. With a bridge that is there, or can be before it, one message does it all.
 func (p *planner) segment(w *wanted) {
 	if p.w.device(w.name) == nil {
-		p.do(Step{Op: OpCreate, Device: w.name, Create: &Create{Kind: "vlan", On: w.on, VLAN: w.vlan, Settings: w.set.Clone()}, Reason: w.why})
+		c := &Create{Kind: "vlan", On: w.on, VLAN: w.vlan, Settings: w.set.Clone()}
+		if m := p.g.by[w.master]; m != nil && m.kind == "bridge" {
+			p.makeBridge(m)
+			if !slices.ContainsFunc(p.w.ports[m.name], func(port bridge.Name) bool { return p.leaves(port, m.name) }) {
+				c.Master = m.name
+			}
+		}
+		p.do(Step{Op: OpCreate, Device: w.name, Create: c, Reason: w.why})
+		p.vlans(w)
 		return
 	}
 	if w.mastered && w.master == "" && !p.loaded(w) {
@@ -48,13 +56,17 @@ func (p *planner) segment(w *wanted) {
 	p.configure(w)
 }
 
-// bridge makes a bridge, has its uplink join, and sets it up last, so that no frame finds it half made.
-func (p *planner) bridge(w *wanted) {
+// makeBridge makes a bridge, up at once: one that had no port yet passes frames from the moment on at which its first one joins, while one that
+// is set up after that loses some.
+func (p *planner) makeBridge(w *wanted) {
 	if p.w.device(w.name) == nil {
-		set := w.set.Clone()
-		delete(set, bridge.KeyUp)
-		p.do(Step{Op: OpCreate, Device: w.name, Create: &Create{Kind: "bridge", Settings: set}, Reason: w.why})
+		p.do(Step{Op: OpCreate, Device: w.name, Create: &Create{Kind: "bridge", Settings: w.set.Clone()}, Reason: w.why})
 	}
+}
+
+// bridge makes a bridge, and has its uplink join.
+func (p *planner) bridge(w *wanted) {
+	p.makeBridge(w)
 	var waits bool
 	for _, u := range p.g.devices {
 		if !u.mastered || u.master != w.name {

@@ -8,7 +8,7 @@ import (
 )
 
 // management tells which step touches what carries server-management, by the declaration or the one before; where neither says, what carries
-// the default route. "" for none.
+// the default route. It names the first that changes a device that is there, for that is what may hurt. "" for none.
 func (p *planner) management() string {
 	chain := map[bridge.Name]string{}
 	for _, s := range []*Spec{&p.g.in.Want, p.g.in.Before} {
@@ -24,16 +24,22 @@ func (p *planner) management() string {
 	if len(chain) == 0 {
 		for _, r := range p.g.have.routes {
 			if r.To.Bits() == 0 && r.Device != "" {
-				p.g.standsUpon(chain, r.Device, fmt.Sprintf("the %s goes by %s", routeWhat(&r), r.Device))
+				p.g.standsUpon(chain, r.Device, "the "+routeWhat(&r))
 			}
 		}
 	}
+	made := ""
 	for i, s := range p.steps {
-		if why := chain[s.Device]; why != "" && !onlyAlias(s) {
-			return fmt.Sprintf("step %d (%s) touches %s: %s", i+1, s.what(), s.Device, why)
+		why := chain[s.Device]
+		switch {
+		case why == "" || onlyAlias(s):
+		case s.Op != OpCreate && p.g.have.device(s.Device) != nil:
+			return fmt.Sprintf("step %d (%s) changes %s, which carries %s", i+1, s.what(), s.Device, why)
+		case made == "":
+			made = fmt.Sprintf("step %d (%s) makes what is to carry %s", i+1, s.what(), why)
 		}
 	}
-	return ""
+	return made
 }
 
 func onlyAlias(s Step) bool {
@@ -43,7 +49,7 @@ func onlyAlias(s Step) bool {
 
 // chain adds all that a network is built of, declared or found.
 func (g *goal) chain(into map[bridge.Name]string, n *Network, s *Spec) {
-	why := fmt.Sprintf("%s carries server-management by it", networkText(n))
+	why := "the server-management " + networkText(n)
 	names := []bridge.Name{n.On, g.segment(n), n.BridgeName(), g.top(g.segment(n))}
 	if b := s.Bond(n.On); b != nil {
 		names = append(names, b.Ports...)

@@ -73,6 +73,7 @@ func (p *planner) join(w *wanted) {
 	to := p.w.device(w.master)
 	if to != nil && to.Kind == "bridge" {
 		p.leaveFirst(w)
+		p.raise(w.master, "so that it passes frames as soon as "+string(w.name)+" joins")
 	}
 	from := p.w.device(d.Master)
 	if to != nil && to.Kind == "bond" && p.isUp(w.name) && (from == nil || from.Kind != "bond") {
@@ -115,12 +116,21 @@ func (p *planner) masterReason(w *wanted) string {
 // leaveFirst has a bridge's former uplinks leave before a new one joins, so that at no moment two segments are one.
 func (p *planner) leaveFirst(w *wanted) {
 	for _, port := range slices.Clone(p.w.ports[w.master]) {
-		if u := p.g.by[port]; u != nil && u.mastered && u.master != w.master {
-			p.do(Step{Op: OpMaster, Device: port, Reason: u.why})
-		} else if p.g.going[port] {
-			p.do(Step{Op: OpMaster, Device: port, Reason: fmt.Sprintf("%s takes its place", w.name)})
+		if !p.leaves(port, w.master) {
+			continue
 		}
+		reason := fmt.Sprintf("%s takes its place", w.name)
+		if u := p.g.by[port]; u != nil && u.mastered {
+			reason = u.why
+		}
+		p.do(Step{Op: OpMaster, Device: port, Reason: reason})
 	}
+}
+
+// leaves says that a port of a bridge must leave it.
+func (p *planner) leaves(port, master bridge.Name) bool {
+	u := p.g.by[port]
+	return u != nil && u.mastered && u.master != master || p.g.going[port]
 }
 
 // lend puts what some devices will lose on the devices where it belongs, and names those.

@@ -3,6 +3,7 @@ package network
 import (
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -273,6 +274,9 @@ func TestUndo(t *testing.T) {
 				t.Fatalf("step %d, %s, undone by %v\nwant\n%s\ngot\n%s\n%s", i+1, s, back, want, got, tell(in, plan))
 			}
 			h, undo = then, append(undo, back)
+		}
+		if all, end, err := Rehearse(in.Have, plan.Steps); err != nil || !reflect.DeepEqual(all, undo) || !reflect.DeepEqual(end, h) {
+			t.Fatalf("rehearsing all at once gives another end than one by one: %v\n%v\n%v\n%v\n%v", err, all, undo, end, h)
 		}
 		h = after(t, in.Have, plan.Steps)
 		for _, back := range slices.Backward(undo) {

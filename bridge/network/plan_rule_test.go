@@ -123,7 +123,7 @@ func TestMissingPortsAreNotes(t *testing.T) {
 	have := done(t, spec, bareHost(1))
 	have.Devices = append(have.Devices, bareHost(2).Devices[2])
 	p = plan(t, Input{Want: spec, Before: &spec, Have: have})
-	assert.Equal(t, "set eth1 up\ncreate vlan eth1.13, VLAN 13 on eth1, MTU 1500\nmake eth1.13 a port of 4b\nset 4b mac 00:16:3e:00:00:01", what(p))
+	assert.Equal(t, "set eth1 up\ncreate vlan eth1.13, VLAN 13 on eth1, MTU 1500, port of 4b\nset 4b mac 00:16:3e:00:00:01", what(p))
 }
 
 func TestManagementAndCuts(t *testing.T) {
@@ -136,7 +136,7 @@ func TestManagementAndCuts(t *testing.T) {
 	assert.Empty(t, p.Management, "another network is no concern")
 	assert.Empty(t, p.Cuts)
 	p = change(`id = "mgmt"`, `id = "other"`)
-	assert.Contains(t, p.Management, "network management (1) carries server-management by it")
+	assert.Contains(t, p.Management, "which carries the server-management network management (1)")
 	assert.Empty(t, p.Cuts)
 	p = change(`name = "management"`, `name = "manager"`)
 	assert.Empty(t, p.Management, "an alias cuts nobody off")
@@ -149,7 +149,7 @@ func TestManagementAndCuts(t *testing.T) {
 	assert.Equal(t, "after it the host would have no default route via 10.0.0.1 on mgmt", p.Cuts)
 	assert.NotEmpty(t, p.Management)
 	p = plan(t, Input{Want: Spec{Networks: []Network{{Number: 1, Name: "x", ID: "x", On: "eth0", Roles: VirtualMachine}}}, Have: installed(t)})
-	assert.Contains(t, p.Management, "touches eth0: the default route via")
+	assert.Contains(t, p.Management, "changes eth0, which carries the default route via")
 	assert.Empty(t, p.Cuts)
 }
 

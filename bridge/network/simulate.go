@@ -27,6 +27,8 @@ type world struct {
 	ports   map[bridge.Name][]bridge.Name  // by their master
 	routes  []bridge.Route                 // never changed in place
 	next    int                            // index of the next device
+	back    []func()                       // what takes the changes back, the last first: see goBack; routes are not in it
+	returns bool                           // back is kept
 	was     map[bridge.Name]*bridge.Device // devices that the current step has changed, as they were before it; nil: not there
 }
 
@@ -75,8 +77,9 @@ func (w *world) edit(name bridge.Name) *bridge.Device {
 	if _, known := w.was[name]; d == nil || known {
 		return d
 	}
-	before := *d
+	before, i := *d, w.at[name]
 	w.was[name] = &before
+	w.keep(func() { w.devices[i] = before })
 	if d.Settings = d.Settings.Clone(); d.Settings == nil {
 		d.Settings = bridge.Settings{}
 	}
@@ -89,13 +92,39 @@ func (w *world) add(d bridge.Device) {
 	if _, known := w.was[d.Name]; !known {
 		w.was[d.Name] = nil
 	}
+	i, name := len(w.devices), d.Name
+	w.keep(func() {
+		w.devices, w.next = w.devices[:i], w.next-1
+		delete(w.at, name)
+	})
 	d.Index = w.next
 	w.next++
-	w.at[d.Name] = len(w.devices)
+	w.at[name] = i
 	w.devices = append(w.devices, d)
 	if d.On != "" {
-		w.uppers[d.On] = append(w.uppers[d.On], d.Name)
+		w.setList(w.uppers, d.On, append(slices.Clip(w.uppers[d.On]), name))
 	}
+}
+
+// setList replaces one of the lists in uppers or ports.
+func (w *world) setList(lists map[bridge.Name][]bridge.Name, name bridge.Name, list []bridge.Name) {
+	was := lists[name]
+	w.keep(func() { lists[name] = was })
+	lists[name] = list
+}
+
+func (w *world) keep(back func()) {
+	if w.returns {
+		w.back = append(w.back, back)
+	}
+}
+
+// goBack takes back all that was kept, and gives the world some former routes.
+func (w *world) goBack(routes []bridge.Route) {
+	for _, back := range slices.Backward(w.back) {
+		back()
+	}
+	w.back, w.routes = w.back[:0], routes
 }
 
 // remove takes a device away, and with it its routes, the VLAN devices on it and its ports' membership (linux: NETDEV_UNREGISTER).
@@ -111,7 +140,9 @@ func (w *world) remove(name bridge.Name) {
 		w.release(name)
 	}
 	w.dropRoutes(func(r *bridge.Route) bool { return r.Device == name })
-	w.uppers[d.On] = without(w.uppers[d.On], name)
+	w.setList(w.uppers, d.On, without(w.uppers[d.On], name))
+	i := w.at[name]
+	w.keep(func() { w.at[name] = i })
 	delete(w.at, name)
 	*d = bridge.Device{}
 }

@@ -52,7 +52,7 @@ func (w *world) joinBridge(name, master bridge.Name) {
 	auto := w.followsPorts(master)
 	d := w.edit(name)
 	d.Master = master
-	w.ports[master] = append(slices.Clone(w.ports[master]), name)
+	w.setList(w.ports, master, append(slices.Clip(w.ports[master]), name))
 	d.PortVLANs = []bridge.PortVLAN{{From: 1, To: 1, PVID: true, Untagged: true}}
 	if auto {
 		w.edit(master)
@@ -80,7 +80,7 @@ func (w *world) joinBond(name, master bridge.Name) error {
 		return err
 	}
 	d.Master = master
-	w.ports[master] = append(slices.Clone(w.ports[master]), name)
+	w.setList(w.ports, master, append(slices.Clip(w.ports[master]), name))
 	return nil
 }
 
@@ -88,7 +88,7 @@ func (w *world) joinBond(name, master bridge.Name) error {
 func (w *world) release(name bridge.Name) {
 	d := w.edit(name)
 	m := w.device(d.Master)
-	w.ports[d.Master] = without(w.ports[d.Master], name)
+	w.setList(w.ports, d.Master, without(w.ports[d.Master], name))
 	d.PortVLANs, d.BondPort = nil, nil
 	switch {
 	case m == nil:
@@ -120,7 +120,7 @@ func (w *world) leaveBond(d, bond *bridge.Device) {
 	}
 }
 
-// ownMAC is the address that a port has when it is in no bond; "": not known.
+// formerMAC is the address that a port has when it is in no bond; "": not known.
 func formerMAC(d *bridge.Device) string {
 	switch {
 	case d.BondPort != nil && d.BondPort.PermMAC != bridge.MAC{}:

@@ -12,15 +12,37 @@ import (
 // Undo gives the steps that make of the host after a step the one before: the opposite of the step, and then all that the kernel took away or
 // changed by itself. A step that the kernel refuses has nothing to be undone.
 func Undo(s Step, before bridge.Host) []Step {
-	w := newWorld(before)
-	routes := w.routes
-	if w.do(s) != nil {
+	undo, _, err := Rehearse(before, []Step{s})
+	if err != nil {
 		return nil
 	}
+	return undo[0]
+}
+
+// Rehearse does steps to a host in order, as [Simulate] does one. For each it gives what [Undo] gives, and then the host that all lead to. The
+// error is the first step that the kernel would refuse.
+func Rehearse(h bridge.Host, steps []Step) (undo [][]Step, end bridge.Host, err error) {
+	w := newWorld(h)
+	w.returns = true
+	for _, s := range steps {
+		before := w.routes
+		if err := w.do(s); err != nil {
+			return nil, h, err
+		}
+		w.back = w.back[:0]
+		undo = append(undo, w.undo(before))
+	}
+	return undo, w.host(), nil
+}
+
+// undo undoes the last step of a world, notes how, and goes back to where it was.
+func (w *world) undo(routes []bridge.Route) []Step {
+	after := w.routes
 	u := &undoer{w: w, was: maps.Clone(w.was), routes: routes, unsure: map[bridge.Name]bridge.Settings{}}
 	u.names = slices.Sorted(maps.Keys(u.was))
 	u.doubt()
 	u.run()
+	w.goBack(after)
 	return u.steps
 }
 
@@ -247,6 +269,9 @@ func (u *undoer) vlans() {
 // backRoutes puts routes back: those by the link first, since gateways are reached by them. What came instead goes after, so that there is always
 // one.
 func (u *undoer) backRoutes() {
+	if isSame(u.routes, u.w.routes) {
+		return
+	}
 	lost := slices.DeleteFunc(slices.Clone(u.routes), func(r bridge.Route) bool {
 		return r.Device == "" || slices.ContainsFunc(u.w.routes, func(o bridge.Route) bool { return sameRoute(r, o) })
 	})
@@ -264,4 +289,9 @@ func (u *undoer) backRoutes() {
 			u.do(Step{Op: OpDeleteRoute, Device: r.Device, Route: &r})
 		}
 	}
+}
+
+// isSame says that two lists of routes of one world are one: a world never changes a list in place.
+func isSame(a, b []bridge.Route) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
