@@ -35,7 +35,10 @@ func newApply(s *shared) *cobra.Command {
 			"terminal dies meanwhile. vifplugd does the work where it runs, and keeps the host so from then on.",
 		Example: "  vifctl apply\n  vifctl apply --confirm 2m",
 		RunE: func(c *cobra.Command, args []string) error {
-			if c.Flags().Changed("confirm") && a.confirm <= 0 {
+			switch confirm := c.Flags().Changed("confirm"); {
+			case confirm && a.noConfirm:
+				return &usageError{errors.New("--confirm and --no-confirm: say one of them")}
+			case confirm && a.confirm <= 0:
 				return &usageError{errors.New("--confirm: want a time such as 60s, or --no-confirm")}
 			}
 			return a.run(c.Context(), args, c.OutOrStdout(), c.ErrOrStderr())
@@ -45,7 +48,6 @@ func newApply(s *shared) *cobra.Command {
 	c.Flags().DurationVar(&a.confirm, "confirm", 0, "undo everything unless vifctl confirm comes in this time (60s where server-management is touched)")
 	c.Flags().BoolVar(&a.noConfirm, "no-confirm", false, "want no confirmation, whatever is touched")
 	c.Flags().BoolVar(&a.force, "force", false, "even if it cuts off server-management, or moves that role to another network")
-	c.MarkFlagsMutuallyExclusive("confirm", "no-confirm")
 	return c
 }
 

@@ -68,18 +68,27 @@ func (d *declaration) declared(files []string) (network.Spec, error) {
 		if err != nil {
 			return network.Spec{}, &configError{err}
 		}
+		if name == stdin {
+			name = "standard input"
+		}
 		texts = append(texts, network.File{Name: name, Text: b})
 	}
 	spec, err := network.Parse(texts, "hotplug", "control")
+	if err == nil {
+		_, err = network.Check(spec) // vifplugd, to which places are not sent, could not say where
+	}
 	if err != nil {
 		return spec, &configError{err}
 	}
 	return spec, nil
 }
 
-// readText reads a file, or standard input for "-".
+// stdin is the file that stands for standard input.
+const stdin = "-"
+
+// readText reads a file, or standard input.
 func readText(name string) ([]byte, error) {
-	if name == "-" {
+	if name == stdin {
 		return io.ReadAll(os.Stdin)
 	}
 	b, err := os.ReadFile(filepath.Clean(name))

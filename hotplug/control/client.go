@@ -77,9 +77,12 @@ func (c *Client) Events(ctx context.Context, since uint64, follow bool, yield fu
 	in := json.NewDecoder(bufio.NewReader(resp.Body))
 	for {
 		var e hotplug.Event
-		if err := in.Decode(&e); errors.Is(err, io.EOF) {
+		switch err := in.Decode(&e); {
+		case errors.Is(err, io.EOF):
 			return nil
-		} else if err != nil {
+		case errors.Is(err, io.ErrUnexpectedEOF):
+			return fmt.Errorf("%w any more: it died while it told events", ErrNotReachable)
+		case err != nil:
 			return fmt.Errorf("control: event stream: %w", err)
 		}
 		if !yield(e) {

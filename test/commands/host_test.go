@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -32,6 +34,7 @@ type host struct {
 	tools   *standin.Toolstack
 	daemon  *exec.Cmd
 	bridges []string
+	ports   []string
 }
 
 func (h *host) path(name string) string { return filepath.Join(h.dir, name) }
@@ -74,7 +77,8 @@ func (h *host) program(name string, args ...string) *exec.Cmd {
 
 func (h *host) env() []string {
 	return []string{
-		"XENSTORED_PATH=" + h.path("xs"), "VIFPLUG_SOCKET=" + h.path("c"), "VIFPLUG_CONFIG=" + h.path("etc"), "VIFPLUG_ANY_NETDEV=1",
+		"XENSTORED_PATH=" + h.path("xs"), "VIFPLUG_SOCKET=" + h.path("c"), "VIFPLUG_CONFIG=" + h.path("etc"), "VIFPLUG_STATE=" + h.path("state"),
+		"VIFPLUG_ANY_NETDEV=1",
 		"PATH=" + bin + ":" + os.Getenv("PATH"),
 	}
 }
@@ -127,14 +131,43 @@ func (h *host) close() {
 			_ = c.Close()
 		}
 	}
-	for _, b := range h.bridges {
-		_ = bridgetest.Delete(b)
+	for _, l := range slices.Concat(h.bridges, h.ports) {
+		_ = bridgetest.Delete(l)
 	}
 }
 
 func (h *host) bridge(name string) error {
 	h.bridges = append(h.bridges, name)
 	return bridgetest.MakeBridge(name, 1500)
+}
+
+// port makes what the declared networks may stand on: an end of a veth pair, up, with addresses.
+func (h *host) port(name string, addresses ...string) error {
+	h.ports = append(h.ports, name)
+	if err := errors.Join(bridgetest.MakeVeth(name, name+"-wire"), bridgetest.SetUp(name), bridgetest.SetUp(name+"-wire")); err != nil {
+		return err
+	}
+	for _, a := range addresses {
+		p, err := netip.ParsePrefix(a)
+		if err != nil {
+			return err
+		}
+		if err := bridgetest.AddAddress(name, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// gone waits until there is no link of a name.
+func (h *host) gone(name string) error {
+	return eventually(func() error {
+		names, err := bridgetest.Names()
+		if err == nil && slices.Contains(names, name) {
+			err = fmt.Errorf("%s is still there", name)
+		}
+		return err
+	})
 }
 
 // guest creates a domain with NICs on bridges.

@@ -1,12 +1,16 @@
 package commands
 
 import (
+	"fmt"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/stretchr/testify/require"
 
 	"vifplug/bridge/bridgetest"
 	"vifplug/hotplug"
@@ -15,8 +19,27 @@ import (
 // TestScripts runs testdata/script: the programs as one types them. Besides testscript's own commands there are those of this file.
 func TestScripts(t *testing.T) {
 	needRoot(t)
-	testscript.Run(t, testscript.Params{
-		Dir: "testdata/script", RequireExplicitExec: true, RequireUniqueNames: true,
+	testscript.Run(t, params("testdata/script"))
+}
+
+// TestNetworkScripts runs testdata/networks, one after the other: who declares networks means the whole host.
+func TestNetworkScripts(t *testing.T) {
+	needRoot(t)
+	files, err := filepath.Glob("testdata/networks/*.txtar")
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	for _, file := range files {
+		t.Run("", func(t *testing.T) {
+			p := params("")
+			p.Files = []string{file}
+			testscript.Run(t, p)
+		})
+	}
+}
+
+func params(dir string) testscript.Params {
+	return testscript.Params{
+		Dir: dir, RequireExplicitExec: true, RequireUniqueNames: true,
 		Setup: func(e *testscript.Env) error {
 			h := &host{dir: e.WorkDir}
 			e.Vars = append(e.Vars, h.env()...)
@@ -26,9 +49,9 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"host": cmdHost, "bridge": cmdBridge, "guest": cmdGuest, "daemon": cmdDaemon, "state": cmdState, "node": cmdNode, "link": cmdLink,
-			"exits": cmdExits,
+			"exits": cmdExits, "port": cmdPort, "gone": cmdGone, "until": cmdUntil,
 		},
-	})
+	}
 }
 
 func hostOf(ts *testscript.TestScript) *host { return ts.Value(hostKey{}).(*host) }
@@ -89,6 +112,32 @@ func cmdNode(ts *testscript.TestScript, _ bool, args []string) {
 // link NAME TEXT: wait until the kernel says so.
 func cmdLink(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(hostOf(ts).link(args[0], args[1]))
+}
+
+// port NAME ADDRESS...: a port that networks may stand on. It and its declared bridges go with the script.
+func cmdPort(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(hostOf(ts).port(args[0], args[1:]...))
+}
+
+// gone NAME | gone -with NAME...: wait until there is no such link, or remove links when the script ends.
+func cmdGone(ts *testscript.TestScript, _ bool, args []string) {
+	h := hostOf(ts)
+	if args[0] == "-with" {
+		h.bridges = append(h.bridges, args[1:]...)
+		return
+	}
+	ts.Check(h.gone(args[0]))
+}
+
+// until TEXT FILE: wait until a file has a text.
+func cmdUntil(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(eventually(func() error {
+		b, err := os.ReadFile(ts.MkAbs(args[1]))
+		if err == nil && !strings.Contains(string(b), args[0]) {
+			err = fmt.Errorf("%s has no %q:\n%s", args[1], args[0], b)
+		}
+		return err
+	}))
 }
 
 // exits CODE PROGRAM ARG...
