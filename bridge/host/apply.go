@@ -20,7 +20,7 @@ const Never time.Duration = -1
 // ApplyOptions say how to apply.
 type ApplyOptions struct {
 	Confirm  time.Duration // undo everything unless confirmed in this time; 0: DefaultConfirm where server-management is touched; Never
-	Force    bool          // even if the plan cuts off server-management
+	Force    bool          // even if the plan cuts off server-management, or the role moves to another network
 	Guests   []network.Guest
 	Progress func(StepResult) // hears of each step as it is done; nil: nobody
 }
@@ -52,6 +52,11 @@ func (e *CutError) Error() string {
 	return "host: this would cut off server-management: " + e.Why + ". Nothing was done; --force does it all the same"
 }
 
+// MoveError refuses a declaration that takes server-management to another network.
+type MoveError struct{ Why string }
+
+func (e *MoveError) Error() string { return "host: " + e.Why + ". Nothing was done" }
+
 // Apply makes the host as declared, or leaves it as it is. After an error that is no [UndoError] the host is as before. ctx may end it while
 // its steps are done, which is an error like any.
 func (m *Manager) Apply(ctx context.Context, spec network.Spec, opt ApplyOptions) (Result, error) {
@@ -73,7 +78,11 @@ func (m *Manager) Apply(ctx context.Context, spec network.Spec, opt ApplyOptions
 	if err != nil {
 		return res, err
 	}
-	if p.Cuts != "" && !opt.Force {
+	switch {
+	case opt.Force:
+	case p.Moves != "":
+		return res, &MoveError{Why: p.Moves}
+	case p.Cuts != "":
 		return res, &CutError{Why: p.Cuts}
 	}
 	if len(p.Steps) == 0 {

@@ -205,6 +205,26 @@ func TestApplyThatCutsOffManagementIsRefused(t *testing.T) {
 	assert.Equal(t, DefaultConfirm, res.Confirm, "even so it waits for a confirmation")
 }
 
+// Once set, server-management stays with its network unless it is forced away; a mistake in a file must not move it.
+func TestManagementDoesNotMoveByItself(t *testing.T) {
+	r := newRig(t, bare())
+	r.must(t, declared())
+	done := len(r.kernel.Steps())
+	spec := declared()
+	spec.Networks = append(spec.Networks, network.Network{
+		Name: "other", On: "eth1", VLAN: 99, Roles: network.ServerManagement, Address: []netip.Prefix{netip.MustParsePrefix("10.99.0.2/24")},
+	})
+	spec.Networks[0].Roles = network.Storage
+	_, err := r.Apply(t.Context(), spec, ApplyOptions{Confirm: Never})
+	var moves *MoveError
+	require.ErrorAs(t, err, &moves)
+	require.EqualError(t, err, "host: server-management would move from the network "+declared().Networks[0].Name+
+		" to other. Once set it stays where it is: say --force if this is meant. Nothing was done")
+	assert.Len(t, r.kernel.Steps(), done)
+	_, err = r.Apply(t.Context(), spec, ApplyOptions{Confirm: Never, Force: true})
+	require.NoError(t, err)
+}
+
 func TestAppliesComeOneByOne(t *testing.T) {
 	r := newRig(t, bare())
 	other := restart(t, r) // another process on the same host

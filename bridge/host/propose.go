@@ -16,6 +16,7 @@ type Proposal struct {
 	Spec     network.Spec // resolved
 	Have     bridge.Host
 	Warnings []string // about the declaration
+	Moves    string   // "", or where server-management would move, which wants to be forced
 }
 
 // Propose checks and resolves a declaration, reads the host, and plans. It cannot change anything, for what it holds cannot.
@@ -36,6 +37,9 @@ func propose(r Reader, s state, spec network.Spec, guests []network.Guest) (p Pr
 	}
 	if p.Have, err = r.Host(); err != nil {
 		return p, fmt.Errorf("host: read the host: %w", err)
+	}
+	if now := s.current(); now != nil {
+		p.Moves = network.MovesManagement(*now, p.Spec)
 	}
 	p.Plan, err = network.Make(network.Input{Want: p.Spec, Before: s.current(), Have: p.Have, Guests: guests})
 	return p, err
