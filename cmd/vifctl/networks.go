@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -175,10 +176,11 @@ type planJSON struct {
 	Warnings   []string       `json:"warnings"`
 	Management string         `json:"management"` // why the steps touch what carries server-management; "": they do not
 	Cuts       string         `json:"cuts"`       // why they would cut it off; "": they would not
+	Moves      string         `json:"moves"`      // where server-management would move; "": it stays
 }
 
 func planned(p host.Proposal) planJSON {
-	return planJSON{Steps: listed(p.Steps), Notes: listed(p.Notes), Warnings: listed(p.Warnings), Management: p.Management, Cuts: p.Cuts}
+	return planJSON{Steps: listed(p.Steps), Notes: listed(p.Notes), Warnings: listed(p.Warnings), Management: p.Management, Cuts: p.Cuts, Moves: p.Moves}
 }
 
 // listed is a list that JSON does not call null.
@@ -200,6 +202,8 @@ func printPlan(out io.Writer, p host.Proposal) {
 		fmt.Fprintf(out, "%3d  %s\n", i+1, s)
 	}
 	switch {
+	case p.Moves != "":
+		fmt.Fprintf(out, "%s. vifctl apply refuses it without.\n", strings.ToUpper(p.Moves[:1])+p.Moves[1:])
 	case len(p.Steps) == 0:
 	case p.Cuts != "":
 		fmt.Fprintf(out, "This would cut off server-management: %s. vifctl apply refuses it without --force.\n", p.Cuts)

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -75,7 +77,7 @@ func (v *showing) run(ctx context.Context, out io.Writer) error {
 
 // model puts together what holds, what is there, and who the guests are.
 func (v *showing) model(ctx context.Context, o *observer) (*view.Model, error) {
-	spec, _, err := host.Current(v.state)
+	spec, err := v.current(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -84,9 +86,30 @@ func (v *showing) model(ctx context.Context, o *observer) (*view.Model, error) {
 		return nil, err
 	}
 	in := view.Input{Spec: spec, Host: have, Guests: v.guests(ctx), Now: time.Now()}
+	if in.Guests == nil {
+		in.Guests = network.GuestsOf(have)
+	}
 	in.Title, _ = os.Hostname()
 	in.Drift = drift(network.Compare(network.Input{Want: spec, Before: &spec, Have: have, Guests: in.Guests}))
 	return view.New(in), nil
+}
+
+// current is the declaration that holds. Its file is root's: whoever may read the control socket asks vifplugd.
+func (v *showing) current(ctx context.Context) (network.Spec, error) {
+	spec, _, err := host.Current(v.state)
+	if !errors.Is(err, fs.ErrPermission) {
+		return spec, err
+	}
+	st, asked := v.client().Networks(ctx)
+	switch {
+	case asked != nil:
+		return spec, errors.Join(err, asked)
+	case st.Pending != nil && st.Pending.Waiting:
+		spec = st.Pending.After
+	case st.Applied != nil:
+		spec = *st.Applied
+	}
+	return spec, nil
 }
 
 // drift says of each device what is wrong with it.
