@@ -53,6 +53,13 @@ func TestImportChoosesWhoCarriesManagement(t *testing.T) {
 	}
 }
 
+// A bridge whose last guest has left has no address of its own until the next comes: a declaration cannot want that.
+func TestImportOfABridgeThatHasLostItsLastPort(t *testing.T) {
+	_, text, _ := importOf(t, "eth0 port\n  address 192.0.2.1/24\nbr0 bridge mac 00:00:00:00:00:00")
+	assert.Regexp(t, `(?m)^id +  = "br0"$`, text)
+	assert.NotRegexp(t, `(?m)^mac `, text)
+}
+
 // Exactly one network must carry server-management, so a host on which none can has nothing to declare.
 func TestImportOfBridgesWithoutUplinkAlone(t *testing.T) {
 	s, text, notes := importOf(t, "br0 bridge\nbr1 bridge\n  address 192.0.2.1/24")

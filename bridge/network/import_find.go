@@ -149,8 +149,8 @@ func (s *survey) bridged(d *bridge.Device) (foundNetwork, string) {
 		}
 		n.source = fmt.Sprintf("the bridge %s on %s", d.Name, n.source)
 	}
-	if d.Settings[bridge.KeyMAC] != uplinkMAC(uplinks) {
-		mac, _ := bridge.ParseMAC(d.Settings[bridge.KeyMAC])
+	// A bridge whose last port has left has the address of zeros until another joins: that is nobody's wish.
+	if mac, err := bridge.ParseMAC(d.Settings[bridge.KeyMAC]); err == nil && mac != (bridge.MAC{}) && mac.String() != uplinkMAC(uplinks) {
 		n.MAC = &mac
 	}
 	n.VLANFiltering = d.Settings[keyFiltering] == "1"
