@@ -110,7 +110,7 @@ func start(ctx context.Context, opt options, log *slog.Logger) (_ *daemon, err e
 	if err := d.startEngine(ctx, store); err != nil {
 		return nil, err
 	}
-	d.networks.engine.Store(d.engine)
+	d.networks.join(d.engine)
 	self, _ := hotplug.Self(ctx, store)
 	d.server = control.NewServer(control.Options{Engine: d.engine, Networks: d.networks, Logger: log, Readers: -1, Daemon: func() control.Daemon {
 		return control.Daemon{Version: version(), Started: d.began, Store: store.Transport(), Online: d.online.Load(), Self: uint16(self), PID: os.Getpid()}

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"vifplug/bridge"
@@ -18,8 +18,11 @@ import (
 type networks struct {
 	*host.Manager
 	conn    *bridge.Conn
-	engine  atomic.Pointer[hotplug.Engine] // nil until there is one
-	changed chan struct{}                  // another declaration holds: the engine's policy must follow
+	changed chan struct{} // another declaration holds: the engine's policy must follow
+
+	mu     sync.Mutex // guards all following fields
+	engine *hotplug.Engine
+	early  []hotplug.Event // what happened before there was an engine
 }
 
 // startNetworks goes on where an earlier daemon left off, makes the host as it was declared, and keeps it so. When it returns, what can be made has
@@ -69,16 +72,34 @@ func (n *networks) notify(e host.Event) {
 		default: // one is enough
 		}
 	}
-	if engine := n.engine.Load(); engine != nil {
-		engine.Events().Publish(hotplug.Event{Kind: hotplug.Kind(e.Kind), Netdev: string(e.Device), Network: e.Network, Detail: e.Text, Time: e.Time})
+	event := hotplug.Event{Kind: hotplug.Kind(e.Kind), Netdev: string(e.Device), Network: e.Network, Detail: e.Text, Time: e.Time}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.engine == nil {
+		n.early = append(n.early, event)
+		return
 	}
+	n.engine.Events().Publish(event)
+}
+
+// join tells the engine's listeners what happened before it, and from now on what happens.
+func (n *networks) join(e *hotplug.Engine) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, event := range n.early {
+		e.Events().Publish(event)
+	}
+	n.engine, n.early = e, nil
 }
 
 func (n *networks) guests() []network.Guest {
-	if engine := n.engine.Load(); engine != nil {
-		return engine.Guests()
+	n.mu.Lock()
+	engine := n.engine
+	n.mu.Unlock()
+	if engine == nil {
+		return nil
 	}
-	return nil
+	return engine.Guests()
 }
 
 // current is the declaration that is carried out, final or not.
