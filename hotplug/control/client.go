@@ -81,7 +81,7 @@ func (c *Client) Events(ctx context.Context, since uint64, follow bool, yield fu
 		case errors.Is(err, io.EOF):
 			return nil
 		case errors.Is(err, io.ErrUnexpectedEOF):
-			return fmt.Errorf("%w any more: it died while it told events", ErrNotReachable)
+			return fmt.Errorf("%w any more: it died while it told events: %w", ErrNotReachable, err)
 		case err != nil:
 			return fmt.Errorf("control: event stream: %w", err)
 		}

@@ -116,6 +116,9 @@ func applyOf(body io.Reader) (opt host.ApplyOptions, spec network.Spec, err erro
 	if err := in.Decode(&req); err != nil {
 		return opt, spec, fmt.Errorf("the request's body is no declaration: %w", err)
 	}
+	if in.More() {
+		return opt, spec, errors.New("the request's body is no declaration: there is more after it")
+	}
 	opt.Force = req.Force
 	switch req.Confirm {
 	case "":
@@ -178,6 +181,8 @@ func (c *Client) Apply(ctx context.Context, req ApplyRequest, progress func(host
 		switch {
 		case l.Step != nil:
 			progress(*l.Step)
+		case l.Result == nil:
+			return res, errors.New("control: vifplugd's answer is neither a step nor a result: it is of another version than vifctl")
 		case l.Error != "":
 			return *l.Result, errors.New(l.Error)
 		default:
