@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"strings"
 	"testing"
@@ -9,6 +10,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"vifplug/bridge/host"
+	"vifplug/bridge/network"
 	"vifplug/hotplug"
 	"vifplug/hotplug/control"
 )
@@ -84,11 +87,17 @@ func TestPrintExplanation(t *testing.T) {
 
 func TestEventLine(t *testing.T) {
 	for want, e := range map[string]hotplug.Event{
-		"12:00:00.000  domain.created   domain 5 web01 aaaa":                                 {Kind: hotplug.DomainCreated, Domain: web},
-		"12:00:00.000  domain.crashed   domain 12: watchdog":                                 {Kind: hotplug.DomainCrashed, Domain: db, Detail: "watchdog"},
-		"12:00:00.000  nic.plugged      vif5.0 domain 5 web01 bridge xenbr0: up":             {Kind: hotplug.NICPlugged, Domain: web, VIF: "vif5.0", Netdev: "vif5.0", Bridge: "xenbr0", Detail: "up"},
-		"12:00:00.000  nic.back         vif5.0 (front) domain 5 web01":                       {Kind: hotplug.NICBack, Domain: web, VIF: "vif5.0", Netdev: "front"},
-		"12:00:00.000  nic.failed       vif5.0 domain 5 web01: " + missing.Error():           {Kind: hotplug.NICFailed, Domain: web, VIF: "vif5.0", Reason: missing},
+		"12:00:00.000  domain.created   domain 5 web01 aaaa":                       {Kind: hotplug.DomainCreated, Domain: web},
+		"12:00:00.000  domain.crashed   domain 12: watchdog":                       {Kind: hotplug.DomainCrashed, Domain: db, Detail: "watchdog"},
+		"12:00:00.000  nic.plugged      vif5.0 domain 5 web01 bridge xenbr0: up":   {Kind: hotplug.NICPlugged, Domain: web, VIF: "vif5.0", Netdev: "vif5.0", Bridge: "xenbr0", Detail: "up"},
+		"12:00:00.000  nic.back         vif5.0 (front) domain 5 web01":             {Kind: hotplug.NICBack, Domain: web, VIF: "vif5.0", Netdev: "front"},
+		"12:00:00.000  nic.failed       vif5.0 domain 5 web01: " + missing.Error(): {Kind: hotplug.NICFailed, Domain: web, VIF: "vif5.0", Reason: missing},
+		"12:00:00.000  network.lost     network guests: 4B: the bridge is missing": {
+			Kind: hotplug.NetworkLost, Netdev: "4B", Network: "guests", Detail: "4B: the bridge is missing",
+		},
+		"12:00:00.000  network.failed   bond0: no such device":                               {Kind: hotplug.NetworkFailed, Netdev: "bond0", Detail: "no such device"},
+		"12:00:00.000  network.failed   network guests 4B: no such file":                     {Kind: hotplug.NetworkFailed, Netdev: "4B", Network: "guests", Detail: "no such file"},
+		"12:00:00.000  apply.done       the declaration holds":                               {Kind: hotplug.ApplyDone, Detail: "the declaration holds"},
 		"12:00:00.000  overrun          7 events are missing here: this reader was too slow": {Kind: hotplug.Overrun, Lost: 7},
 	} {
 		e.Time = noon
@@ -134,4 +143,44 @@ func TestColours(t *testing.T) {
 	t.Setenv("NO_COLOR", "")
 	t.Setenv("TERM", "dumb")
 	assert.Equal(t, "failed", paint(hotplug.Failed), "a terminal that can do nothing")
+}
+
+func TestTimesAndCounts(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		time.Minute: "60s", 2 * time.Minute: "2m", 90 * time.Second: "1m30s", time.Hour: "1h0m", 45 * time.Second: "45s", 300 * time.Millisecond: "300ms",
+	} {
+		assert.Equal(t, want, spell(d))
+		again, err := time.ParseDuration(spell(d))
+		require.NoError(t, err)
+		assert.Equal(t, d, again, "as --confirm takes it")
+	}
+	assert.Equal(t, []string{"0 steps", "1 step", "9 steps"}, []string{count(0, "step"), count(1, "step"), count(9, "step")})
+}
+
+// What a program reads has lists where there is nothing, and the error beside what was done before it.
+func TestNetworksJSON(t *testing.T) {
+	var out strings.Builder
+	require.NoError(t, printJSON(&out, planned(host.Proposal{})))
+	assert.NotContains(t, out.String(), "null")
+	out.Reset()
+	require.NoError(t, printJSON(&out, resultOf(host.Result{Confirm: time.Second}, errors.New("no"))))
+	assert.NotContains(t, out.String(), "null")
+	assert.Contains(t, out.String(), `"error": "no"`)
+	assert.Contains(t, out.String(), `"confirm": 1000000000`)
+}
+
+func TestPlanInWords(t *testing.T) {
+	step := network.Step{Op: network.OpDelete, Device: "4B", Create: &network.Create{Kind: "bridge"}, Reason: "it is no longer declared"}
+	for want, p := range map[string]network.Plan{
+		"":                      {},
+		"note: stays\n":         {Notes: []string{"stays"}},
+		"  1  " + step.String(): {Steps: []network.Step{step}},
+		"This touches server-management: because. vifctl apply undoes everything unless vifctl confirm comes within 60s.\n": {Steps: []network.Step{step}, Management: "because"},
+		"This would cut off server-management: because. vifctl apply refuses it without --force.\n":                         {Steps: []network.Step{step}, Management: "x", Cuts: "because"},
+	} {
+		var out strings.Builder
+		printPlan(&out, host.Proposal{Plan: p})
+		assert.Contains(t, out.String(), want)
+		assert.Equal(t, len(p.Steps) == 0 && len(p.Notes) == 0, out.String() == "", out.String())
+	}
 }

@@ -289,3 +289,34 @@ func FuzzConfig(f *testing.F) {
 		}
 	})
 }
+
+// What is wrong with the networks, or with a file that nobody can read as TOML, is told apart from the rest: the daemon goes on without those.
+func TestUnusable(t *testing.T) {
+	for name, tc := range map[string]struct {
+		files    map[string]string
+		err      string
+		unusable string
+	}{
+		"fine":             {map[string]string{MainFile: "[hotplug]\n"}, "", ""},
+		"networks":         {map[string]string{MainFile: "[[network]]\nname = \"a\"\nroles = [\"vm\"]"}, "network.roles", ""},
+		"rules of them":    {map[string]string{MainFile: "[[network]]\nname = \"a\"\non = \"eth0\"\nroles = [\"storage\"]"}, "server-management", ""},
+		"no TOML":          {map[string]string{MainFile: "[[network]\nname"}, ":1:", ""},
+		"the rest":         {map[string]string{MainFile: "hotplug.bridge = \"x\""}, "hotplug.bridge", "hotplug.bridge"},
+		"both":             {map[string]string{MainFile: "hotplug.bridge = \"x\"\n[[network]]\nname = \"a\"\nroles = [\"vm\"]"}, "network.roles", "hotplug.bridge"},
+		"in several files": {map[string]string{MainFile: "[[network]\n", "conf.d/a.toml": "control.readers = 5"}, ":1:", "control.readers"},
+		"not readable":     {map[string]string{"conf.d/a.toml/x": ""}, "is a directory", "is a directory"},
+	} {
+		got, err := Load(dirOf(t, tc.files))
+		if tc.err == "" {
+			require.NoError(t, err, name)
+		} else {
+			require.ErrorContains(t, err, tc.err, name)
+		}
+		if tc.unusable == "" {
+			require.NoError(t, got.Unusable, name)
+			continue
+		}
+		require.ErrorContains(t, got.Unusable, tc.unusable, name)
+		assert.NotContains(t, got.Unusable.Error(), "network.", name)
+	}
+}

@@ -65,7 +65,9 @@ func (f *fakeNetworks) Diff() ([]network.Difference, error) { return f.diffs, f.
 
 func (f *fakeNetworks) Confirm(context.Context) error { return f.ask("confirm") }
 
-func (f *fakeNetworks) Rollback(_ context.Context, why string) error { return f.ask("rollback: " + why) }
+func (f *fakeNetworks) Rollback(_ context.Context, why string) error {
+	return f.ask("rollback: " + why)
+}
 
 // Apply does two steps. It ends with ctx, as the real one does.
 func (f *fakeNetworks) Apply(ctx context.Context, s network.Spec, opt host.ApplyOptions) (res host.Result, err error) {
