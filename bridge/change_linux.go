@@ -73,7 +73,14 @@ func (c *Conn) finish(d Device) error {
 	if mtu, ok := d.Settings[KeyMTU]; ok && d.Kind == "bridge" {
 		rest[KeyMTU] = mtu
 	}
-	return c.Configure(d.Name, rest)
+	if len(rest) == 0 {
+		return nil
+	}
+	b, err := appendCommon(linkRequest(0), rest)
+	if err == nil {
+		_, err = c.execute(unix.RTM_NEWLINK, netlink.Acknowledge, appendString(b, unix.IFLA_IFNAME, string(d.Name)))
+	}
+	return fail("set "+keysOf(rest)+" of", string(d.Name), err)
 }
 
 // encodeNew is the message that makes a device.

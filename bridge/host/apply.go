@@ -174,14 +174,18 @@ func (m *Manager) verify(p Proposal, end bridge.Host, guests []network.Guest) er
 	if err != nil {
 		return fmt.Errorf("host: read the host back: %w", err)
 	}
-	in := network.Input{Want: p.Spec, Before: &p.Spec, Have: end, Guests: guests}
+	in := network.Input{Want: p.Spec, Before: &p.Spec, Have: have, Guests: guests}
+	differs := network.Compare(in)
+	if len(differs) == 0 {
+		return nil
+	}
+	in.Have = end
 	expected := map[string]bool{}
 	for _, d := range network.Compare(in) {
 		expected[d.String()] = true
 	}
-	in.Have = have
 	var wrong []error
-	for _, d := range network.Compare(in) {
+	for _, d := range differs {
 		if !expected[d.String()] {
 			wrong = append(wrong, errors.New(d.String()))
 		}

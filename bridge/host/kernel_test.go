@@ -258,7 +258,7 @@ func TestTrafficGoesOnOnAKernel(t *testing.T) {
 	go probe.runSending()
 	go probe.runReceiving()
 	require.NoError(t, probe.until(20), "packets go to and fro before")
-
+	probe.longest.Store(0) // the first may have waited for the peer
 	m, _ := realManager(t, c, t.TempDir())
 	_, err = m.Apply(t.Context(), onlyManagement(), ApplyOptions{Confirm: time.Hour})
 	require.NoError(t, err)
@@ -269,8 +269,9 @@ func TestTrafficGoesOnOnAKernel(t *testing.T) {
 	probe.close()
 	out := probe.longest.Load()
 	t.Logf("longest time without an answer: %v on the way in, %v on the way out", time.Duration(in), time.Duration(out))
-	assert.Less(t, time.Duration(in), time.Second)
-	assert.Less(t, time.Duration(out), 3*time.Second, "an ARP request whose answer meets the bridge when it is down already is sent again after a second")
+	const retry = time.Second // after which an ARP request is sent again that was lost
+	assert.Less(t, time.Duration(in), retry)
+	assert.Less(t, time.Duration(out), retry)
 }
 
 // probe sends numbered packets and notes the longest time without an answer.

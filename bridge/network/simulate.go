@@ -32,9 +32,12 @@ type world struct {
 	was     map[bridge.Name]*bridge.Device // devices that the current step has changed, as they were before it; nil: not there
 }
 
+// roomToGrow is how many devices a world takes before it must be moved in memory, which is much of what making a few costs on a full host.
+const roomToGrow = 256
+
 func newWorld(h bridge.Host) *world {
 	w := &world{
-		devices: slices.Clone(h.Devices), at: make(map[bridge.Name]int, len(h.Devices)), routes: slices.Clip(h.Routes),
+		devices: append(make([]bridge.Device, 0, len(h.Devices)+roomToGrow), h.Devices...), at: make(map[bridge.Name]int, len(h.Devices)), routes: slices.Clip(h.Routes),
 		uppers: map[bridge.Name][]bridge.Name{}, ports: map[bridge.Name][]bridge.Name{}, was: map[bridge.Name]*bridge.Device{},
 	}
 	for i := range w.devices {

@@ -106,7 +106,7 @@ func (u *undoer) devices() {
 	slices.SortStableFunc(names, func(a, b bridge.Name) int { return cmp.Compare(u.depth(a), u.depth(b)) })
 	for _, name := range slices.Backward(names) {
 		if d := u.w.device(name); u.was[name] == nil && d != nil {
-			u.do(Step{Op: OpDelete, Device: name, Create: &Create{Kind: d.Kind, On: d.On, VLAN: d.VLAN, Settings: d.Settings.Clone()}})
+			u.do(Step{Op: OpDelete, Device: name, Create: &Create{Kind: d.Kind, On: d.On, VLAN: d.VLAN}})
 		}
 	}
 	for _, name := range names {

@@ -3,6 +3,8 @@
 // In a network namespace of its own, beside the real C xenstored, it plugs NICs in turns by every way there is and prints medians and ratios:
 // the stock vif-bridge script, vif-plug through the daemon, the daemon by its watch, and the floor (floor.go). Then the storm of 1,000 NICs,
 // the memory, what an idle daemon costs, and a bridge of 1,000 ports that goes and comes back. Machines differ and are noisy: read the ratios.
+//
+// With --networks it measures declared networks (networks.go): how long planning takes, and applying beside ip -batch.
 package main
 
 import (
@@ -22,13 +24,25 @@ func main() {
 	rounds := flag.Int("rounds", 40, "how many NICs each way plugs")
 	storm := flag.Int("storm", 1000, "how many NICs appear at once")
 	idle := flag.Int("idle", 10, "how many seconds an idle daemon is watched")
+	networks := flag.String("networks", "", "measure declared networks instead: \"plan\" them, or \"apply\" them on a kernel that has VLANs")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	if !netns.Inside() {
 		os.Exit(enter(ctx))
 	}
-	if err := run(ctx, plan{rounds: *rounds, storm: *storm, idle: *idle}); err != nil {
+	var err error
+	switch *networks {
+	case "":
+		err = run(ctx, plan{rounds: *rounds, storm: *storm, idle: *idle})
+	case "plan":
+		err = planning()
+	case "apply":
+		err = applying(ctx)
+	default:
+		err = fmt.Errorf("--networks %s: say plan or apply", *networks)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1) //nolint:gocritic // run has cleaned up
 	}
