@@ -40,11 +40,14 @@ test-xen: build ## the tests in a real Xen dom0, in QEMU
 	  ./test/dom0 ./hotplug/domctl
 	$(GO) test -tags xen -count=1 -timeout 20m -run 'TestGoTestExec|TestExecStatus' -v ./test/xenvm
 
-bench: build ## vifplug beside the stock script, in one run (root)
+bench: build ## vifplug beside the stock script, and networks beside ip -batch (in the lab, whose kernel has VLANs), each in one run (root)
 	$(GO) build -o bin/vifbench ./test/bench
+	$(GO) build -o bin/xenvm ./test/xenvm
 	$(GO) build -trimpath -ldflags='-s -w' -o bin/minimal-client ./test/bench/minimal
 	$(GO) build -trimpath -ldflags='-s -w' -o bin/minimal-client-empty ./test/bench/empty
 	bin/vifbench
+	bin/vifbench -networks plan
+	bin/xenvm run -c '/root/vifbench -networks apply' bin/vifbench
 
 FUZZTIME ?= 10m
 fuzz: ## every fuzz target for FUZZTIME (10m) each
