@@ -19,6 +19,7 @@ type Difference struct {
 	Have    string      `json:"have"`              // "" for nothing, or not known
 	Foreign bool        `json:"foreign,omitempty"` // the device is not vifplug's: hardware, or made by somebody else and declared all the same
 	Network string      `json:"network,omitempty"` // the network that it is about; "": several, or none
+	By      string      `json:"by,omitempty"`      // who made what does not belong there, where the kernel says so
 }
 
 // What is said of whole devices, and of what is no setting.
@@ -53,7 +54,7 @@ func (d Difference) String() string {
 	case (d.What == whatAddress || d.What == whatRoute || d.What == whatVLAN) && d.Have == "":
 		return s + d.Want + " is missing"
 	case d.What == whatAddress || d.What == whatRoute || d.What == whatVLAN:
-		return s + d.Have + " does not belong there"
+		return s + d.Have + " does not belong there" + madeBy(d.By)
 	case d.Have == "":
 		return s + fmt.Sprintf("%s is not set, declared %s", d.What, d.Want)
 	}
@@ -191,7 +192,7 @@ func (g *goal) compareAddresses(w *world) (out []Difference) {
 		d := &w.devices[i]
 		for _, a := range d.Addresses {
 			if !slices.ContainsFunc(g.addresses[d.Name], a.Same) {
-				out = append(out, Difference{Device: d.Name, What: whatAddress, Have: a.Prefix.String()})
+				out = append(out, Difference{Device: d.Name, What: whatAddress, Have: a.Prefix.String(), By: addressMakers[a.Protocol]})
 			}
 		}
 	}
@@ -206,6 +207,23 @@ func (g *goal) compareAddresses(w *world) (out []Difference) {
 	return out
 }
 
+// addressMakers are who makes addresses, as the kernel notes it (linux: if_addr.h, IFAPROT_...). Most programs leave no note.
+var addressMakers = map[int]string{2: "a router's advertisement", 3: "the kernel", bridge.OwnProtocol: "vifplug"}
+
+// routeMakers are who makes routes (linux: rtnetlink.h, RTPROT_...).
+var routeMakers = map[int]string{
+	2: "the kernel", 3: "ip, or a script", 4: "an administrator or a network manager (static)", 9: "a router's advertisement", 11: "zebra", 12: "BIRD",
+	16: "a DHCP client", 18: "keepalived", 42: "babel", bridge.OwnProtocol: "vifplug", 186: "BGP", 187: "IS-IS", 188: "OSPF", 189: "RIP", 192: "EIGRP",
+}
+
+// madeBy is the end of a sentence.
+func madeBy(who string) string {
+	if who == "" {
+		return ""
+	}
+	return ": " + who + " made it"
+}
+
 func (g *goal) networkOf(name bridge.Name) string {
 	if w := g.by[name]; w != nil {
 		return w.networkName()
@@ -216,7 +234,7 @@ func (g *goal) networkOf(name bridge.Name) string {
 func (g *goal) compareRoutes(w *world) (out []Difference) {
 	for _, r := range w.routes {
 		if !slices.ContainsFunc(g.routes, func(o bridge.Route) bool { return sameRoute(r, o) }) {
-			out = append(out, Difference{Device: r.Device, What: whatRoute, Have: routeWhat(&r)})
+			out = append(out, Difference{Device: r.Device, What: whatRoute, Have: routeWhat(&r), By: routeMakers[r.Protocol]})
 		}
 	}
 	for _, r := range g.routes {

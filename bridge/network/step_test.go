@@ -3,6 +3,7 @@ package network
 import (
 	"encoding/json"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -54,7 +55,32 @@ func TestDifferencesInWords(t *testing.T) {
 		"a: alias is x, declared empty":                                          {Device: "a", What: "alias", Have: "x"},
 		"a: 10.0.0.1/24 is missing":                                              {Device: "a", What: whatAddress, Want: "10.0.0.1/24"},
 		"a: 10.0.0.1/24 does not belong there":                                   {Device: "a", What: whatAddress, Have: "10.0.0.1/24"},
+		"a: default via 10.0.0.1 does not belong there: a DHCP client made it":   {Device: "a", What: whatRoute, Have: "default via 10.0.0.1", By: "a DHCP client"},
 	} {
 		assert.Equal(t, want, d.String())
 	}
+}
+
+// The kernel notes who made a route: a DHCP client that puts its gateway beside the declared one is told of.
+func TestDifferencesSayWho(t *testing.T) {
+	gateway := netip.MustParseAddr("10.0.0.1")
+	spec := Spec{Networks: []Network{{
+		Number: 1, Name: "m", ID: "m", On: "eth0", Roles: ServerManagement, Address: []netip.Prefix{netip.MustParsePrefix("10.0.0.2/24")}, Gateway: []netip.Addr{gateway},
+	}}}
+	h := bareHost(1)
+	plan, err := Make(Input{Want: spec, Have: h})
+	require.NoError(t, err)
+	for _, s := range plan.Steps {
+		h, err = Simulate(h, s)
+		require.NoError(t, err)
+	}
+	require.Empty(t, Compare(Input{Want: spec, Before: &spec, Have: h}))
+	for i := range h.Routes {
+		h.Routes[i].Via, h.Routes[i].Protocol = netip.MustParseAddr("10.0.0.9"), 16
+	}
+	var told []string
+	for _, d := range Compare(Input{Want: spec, Before: &spec, Have: h}) {
+		told = append(told, d.String())
+	}
+	assert.Contains(t, strings.Join(told, "\n"), "default route via 10.0.0.9 on eth0 does not belong there: a DHCP client made it")
 }
