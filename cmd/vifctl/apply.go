@@ -68,10 +68,10 @@ func (a *applying) run(ctx context.Context, files []string, out, errs io.Writer)
 	case a.confirm > 0:
 		req.Confirm = a.confirm.String()
 	}
-	res, err := a.client().Apply(ctx, req, progress)
-	if errors.Is(err, control.ErrNotReachable) {
+	if !a.answers(ctx) {
 		return a.alone(spec, out, errs, progress)
 	}
+	res, err := a.client().Apply(ctx, req, progress)
 	return a.finish(out, res, err)
 }
 
@@ -140,7 +140,7 @@ func (a *applying) finish(out io.Writer, res host.Result, err error) error {
 	return nil
 }
 
-// alone applies where no vifplugd runs. Then it is this process that waits for the confirmation, and it does not end with its terminal.
+// alone applies where no vifplugd answers. Then it is this process that waits for the confirmation, and it does not end with its terminal.
 func (a *applying) alone(spec network.Spec, out, errs io.Writer, progress func(host.StepResult)) error {
 	m, done, err := a.manager()
 	if err != nil {
@@ -161,7 +161,7 @@ func (a *applying) alone(spec network.Spec, out, errs io.Writer, progress func(h
 	if err = a.finish(out, res, err); err != nil || res.Confirm == 0 {
 		return err
 	}
-	fmt.Fprintln(errs, "vifctl: vifplugd does not run, so this command waits for it: confirm in another terminal, or interrupt this one to undo everything")
+	fmt.Fprintln(errs, "vifctl: vifplugd does not answer, so this command waits for the decision: confirm in another terminal, or interrupt this one to undo everything")
 	if err := waitDecided(ctx, m, res.ID); err != nil {
 		return err
 	}

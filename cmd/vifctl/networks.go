@@ -99,8 +99,8 @@ func readText(name string) ([]byte, error) {
 	return b, nil
 }
 
-// answerTime bounds how long it is waited for what vifplugd knows of guests. Where xenstored does not come up, systemd's socket takes the question
-// and nobody answers it; the networks must be seen all the same.
+// answerTime bounds how long vifplugd is waited for. Where xenstored does not come up, systemd's socket takes the question and nobody answers it;
+// the host's networks must be seen and changed all the same.
 const answerTime = 2 * time.Second
 
 // guests are the guests' NICs: as vifplugd tells, where it runs; else the ports say themselves whose they are.
@@ -331,11 +331,18 @@ func (d *declaration) decided(out io.Writer, err error, state, text string) erro
 	return err
 }
 
-// change has vifplugd do something, or does it where none runs.
+// answers says whether a vifplugd is there that will do what it is asked for, or at least say why not.
+func (d *declaration) answers(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	_, err := d.client().Networks(ctx)
+	return !errors.Is(err, control.ErrNotReachable) && !errors.Is(err, context.DeadlineExceeded)
+}
+
+// change has vifplugd do something, or does it where none answers.
 func (d *declaration) change(ctx context.Context, ask func(*control.Client, context.Context) error, do func(*host.Manager, context.Context) error) error {
-	err := ask(d.client(), ctx)
-	if !errors.Is(err, control.ErrNotReachable) {
-		return err
+	if d.answers(ctx) {
+		return ask(d.client(), ctx)
 	}
 	m, done, err := d.manager()
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"vifplug/bridge"
+	"vifplug/bridge/bridgetest"
 )
 
 // examplesOf reads the examples of a program's help.
@@ -75,7 +76,10 @@ func exampleHost(t *testing.T) (h *host, declared string) {
 	require.NoError(t, h.state("vif23.0", 4, ""))
 	h.declare(t, declared)
 	h.succeeds(t, "vifctl", "apply")
-	t.Cleanup(func() { // what was made goes as it came
+	t.Cleanup(func() { // what was made goes as it came, once no guest is on it
+		for _, vif := range []string{"vif23.0", "vif23.1", "vif24.0"} {
+			_ = bridgetest.Delete(vif)
+		}
 		h.settle()
 		h.declare(t, "")
 		h.succeeds(t, "vifctl", "apply", "--force", "--no-confirm")
