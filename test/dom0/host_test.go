@@ -6,10 +6,12 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 	"syscall"
@@ -273,6 +275,23 @@ func (g *guest) destroy() {
 	g.h.gone(g.vif(0))
 }
 
+// reboot has the guest reboot, and waits until it is there under another id.
+func (g *guest) reboot() {
+	g.h.Helper()
+	old, oldVIF := fmt.Sprint(g.id), g.vif(0)
+	g.h.run("xl", "reboot", g.name)
+	g.h.gone(oldVIF)
+	g.h.eventually("the guest is back under another id", 60*time.Second, func() error {
+		out, err := g.h.try("xl", "domid", g.name)
+		if err == nil && strings.TrimSpace(out) == old {
+			err = errors.New("the old one is still there")
+		}
+		return err
+	})
+	g.find()
+	g.console = nil
+}
+
 // gone waits until a NIC has left the kernel and, where the daemon runs, the daemon.
 func (h *host) gone(vif string) {
 	h.Helper()
@@ -293,13 +312,13 @@ func (h *host) gone(vif string) {
 	})
 }
 
-// expect waits for a text on the guest's console.
-func (g *guest) expect(text string) string {
+// expect waits for one of some texts on the guest's console, and gives its line.
+func (g *guest) expect(texts ...string) string {
 	g.h.Helper()
 	if g.console == nil {
 		g.console = openConsole(g.h, g.name)
 	}
-	return g.console.expect(text)
+	return g.console.expect(texts...)
 }
 
 // console follows a guest's console.
@@ -328,16 +347,17 @@ func openConsole(h *host, name string) *console {
 	return &console{h: h, in: w, lines: bufio.NewScanner(out)}
 }
 
-func (c *console) expect(text string) string {
+func (c *console) expect(texts ...string) string {
 	c.h.Helper()
 	var seen []string
 	for c.lines.Scan() {
 		line := strings.TrimRight(c.lines.Text(), "\r")
-		if seen = append(seen, line); strings.Contains(line, text) {
+		seen = append(seen, line)
+		if slices.ContainsFunc(texts, func(text string) bool { return strings.Contains(line, text) }) {
 			return line
 		}
 	}
-	require.Failf(c.h, "console", "%q did not come; the last lines:\n%s", text, strings.Join(seen[max(0, len(seen)-30):], "\n"))
+	require.Failf(c.h, "console", "%q did not come; the last lines:\n%s", texts, strings.Join(seen[max(0, len(seen)-30):], "\n"))
 	return ""
 }
 

@@ -10,6 +10,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -99,8 +101,16 @@ type site struct {
 	dir string // configuration
 }
 
-// newSite cables the ports. The switches' VLAN devices have the addresses that hosts and guests ping.
-func newSite(t *testing.T, declaration string) *site {
+// cabling is a list of switches with two ports each, which are two cables of dom0's: sw0 with p0 and p1 for eth0 and eth1, and so on. Each has
+// addresses that hosts and guests ping, in VLANs ("13 10.11.13.1/24") or untagged ("0 10.11.10.1/24").
+type cabling [][]string
+
+var workedCabling = cabling{
+	{"0 10.11.10.1/24", "11 10.11.11.1/24", "12 10.11.12.1/24", "13 10.11.13.1/24", "13 192.168.70.1/24"}, {"21 192.168.71.1/24"}, {"31 192.168.72.1/24"},
+}
+
+// newSite cables dom0's ports and declares its networks.
+func newSite(t *testing.T, declaration string, switches cabling) *site {
 	s := &site{host: newHost(t), dir: t.TempDir()}
 	s.declare(declaration)
 	s.run("ip", "netns", "add", "wire")
@@ -110,24 +120,28 @@ func newSite(t *testing.T, declaration string) *site {
 		_, _ = s.try("sh", "-c", "for a in $(grep -l '^vifplug: [nb]' /sys/class/net/*/ifalias); do ip link del $(basename $(dirname $a)); done")
 		_ = os.RemoveAll(state)
 	})
-	for i := range 6 {
+	for i := range 2 * len(switches) {
 		port, end := fmt.Sprintf("eth%d", i), fmt.Sprintf("p%d", i)
 		s.run("ip", "link", "add", port, "type", "veth", "peer", "name", end, "netns", "wire")
 		t.Cleanup(func() { _, _ = s.try("ip", "link", "del", port) })
 	}
 	script := "set -e\n"
-	for i, vlans := range [][]string{{"11 10.11.11.1/24", "12 10.11.12.1/24", "13 10.11.13.1/24"}, {"21 192.168.71.1/24"}, {"31 192.168.72.1/24"}} {
+	for i, vlans := range switches {
 		sw := fmt.Sprintf("sw%d", i)
 		script += fmt.Sprintf("ip link add %s type bridge forward_delay 0\nip link set %s up\n", sw, sw)
 		for _, p := range []int{2 * i, 2*i + 1} {
 			script += fmt.Sprintf("ip link set p%d master %s up\n", p, sw)
 		}
+		made := map[string]string{"0": sw}
 		for _, v := range vlans {
 			id, address, _ := strings.Cut(v, " ")
-			script += fmt.Sprintf("ip link add link %s name %s.%s type vlan id %s\nip addr add %s dev %s.%s\nip link set %s.%s up\n", sw, sw, id, id, address, sw, id, sw, id)
+			if made[id] == "" {
+				made[id] = sw + "." + id
+				script += fmt.Sprintf("ip link add link %s name %s type vlan id %s\nip link set %s up\n", sw, made[id], id, made[id])
+			}
+			script += fmt.Sprintf("ip addr add %s dev %s\n", address, made[id])
 		}
 	}
-	script += "ip addr add 10.11.10.1/24 dev sw0\nip addr add 192.168.70.1/24 dev sw0.13\n"
 	s.wire("sh", "-c", script)
 	return s
 }
@@ -185,7 +199,7 @@ func (s *site) ping(address string) {
 
 // The worked example, from six bare ports to three NICs of a guest; then everything that may happen to it.
 func TestWorkedExample(t *testing.T) {
-	s := newSite(t, worked)
+	s := newSite(t, worked, workedCabling)
 	s.startDaemon("--config", s.dir)
 	ev := s.listen()
 	plan := s.mustVifctl(3, "plan", "--config", s.dir)
@@ -203,7 +217,9 @@ func TestWorkedExample(t *testing.T) {
 		assert.Contains(t, string(alias), "vifplug: ", device)
 	}
 
+	s.skipTo(23)
 	g := s.create("web01", "bridge=guests,script=vif-plug", "bridge=prod,script=no-op", "bridge=dmz,script=vif-plug")
+	assert.Equal(t, 23, g.id, "no test before this one makes guests")
 	dmz := strings.TrimSpace(s.run("sh", "-c", "basename $(readlink /sys/class/net/bond2.31/master)"))
 	for nic, bridge := range []string{"4b", "prod", dmz} {
 		s.plugged(g.vif(nic), bridge)
@@ -227,6 +243,26 @@ func TestWorkedExample(t *testing.T) {
 	t.Run("every device comes back", func(t *testing.T) { s.everyDeviceComesBack(t, g) })
 	t.Run("no confirmation", func(t *testing.T) { s.noConfirmation(t, g) })
 	g.destroy()
+}
+
+// skipTo has the next guest be a domain of a number, where that is still ahead. Xen hands the numbers out in order, also to a domain whose kernel
+// xl does not find and which it destroys at once.
+func (h *host) skipTo(domid int) {
+	h.Helper()
+	start := time.Now()
+	cfg := h.config("none", "")
+	b, err := os.ReadFile(cfg)
+	require.NoError(h, err)
+	require.NoError(h, os.WriteFile(cfg, bytes.ReplaceAll(b, []byte("/boot/vmlinux"), []byte("/boot/none")), 0o600))
+	for last := 0; last < domid-1; {
+		out, err := h.try("xl", "create", "-q", cfg)
+		require.Error(h, err)
+		m := regexp.MustCompile(`Domain (\d+):`).FindStringSubmatch(out)
+		require.NotNil(h, m, out)
+		last, err = strconv.Atoi(m[1])
+		require.NoError(h, err)
+	}
+	h.Logf("the next guest is domain %d, after %v", domid, time.Since(start).Round(time.Millisecond))
 }
 
 // say types a line on the guest's console. xl console takes input from a terminal alone, so it goes to the one that xenconsoled made.
@@ -361,7 +397,7 @@ id      = "lan"
 roles   = ["server-management", "virtual-machine"]
 address = ["10.11.10.22/24"]
 gateway = ["10.11.10.1"]
-`)
+`, cabling{{"0 10.11.10.1/24"}})
 	s.run("sh", "-c", "ip addr add 10.11.10.22/24 dev eth0; ip addr add 10.11.10.23/24 dev eth0; ip -6 addr add fd00::22/64 dev eth0 nodad; ip link set eth0 up; ip route add default via 10.11.10.1")
 	s.startDaemon("--config", s.dir)
 	s.ping("10.11.10.1")

@@ -113,3 +113,34 @@ func TestAttachMoveDetach(t *testing.T) {
 	h.run("xl", "destroy", "moves")
 	h.gone(vif)
 }
+
+// A guest is rebooted: libxl makes the new domain from its own record, which has the NICs of its configuration and of xl network-attach, not those
+// of vifctl attach; those come too where xl is given the new configuration. Nor
+// does it know where vifctl has moved one.
+func TestReboot(t *testing.T) {
+	h := newHost(t)
+	h.bridge("br0", net0)
+	h.bridge("br1", "")
+	h.startDaemon()
+	g := h.create("again", "bridge=br0,script=vif-plug")
+	g.expect("GUEST-PING-OK")
+	const ours, xls = "00:16:3e:00:00:21", "00:16:3e:00:00:22"
+	attached := h.run("vifctl", "attach", "again", "--network", "br0", "--mac", ours)
+	assert.Contains(t, attached, g.vif(1))
+	h.run("xl", "network-attach", "again", "bridge=br0", "mac="+xls, "script=vif-plug")
+	h.run("vifctl", "move", g.vif(0), "--network", "br1")
+	h.isPort(g.vif(0), "br1")
+	g.reboot()
+	h.plugged(g.vif(0), "br0")
+	h.plugged(g.vif(2), "br0")
+	list := h.run("xl", "network-list", "again")
+	assert.Contains(t, list, xls)
+	assert.NotContains(t, list, ours)
+
+	g.expect("GUEST-PING-OK 192.168.70.1")
+	h.run("xl", "config-update", "again", h.config("again", "", "bridge=br0,script=vif-plug", "bridge=br0,script=vif-plug,mac="+ours))
+	g.reboot()
+	h.plugged(g.vif(1), "br0")
+	assert.Contains(t, h.run("xl", "network-list", "again"), ours)
+	g.destroy()
+}
