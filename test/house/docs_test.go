@@ -300,6 +300,31 @@ func TestLintCoversEveryBuildTag(t *testing.T) {
 	}
 }
 
+// What the kernel of the machine at hand may lack, the lab's must have. So the lab runs every package that asks there, whole: a choice of tests would
+// leave out the next one.
+func TestTheLabRunsWhatNeedsItsKernel(t *testing.T) {
+	_, lab, found := strings.Cut(read(t, "Makefile"), "\ntest-xen:")
+	require.True(t, found)
+	lab, _, _ = strings.Cut(lab, "\n\n")
+	asks := map[string]bool{}
+	require.NoError(t, each("_test.go", func(path string, text []byte) error {
+		if dir := filepath.Dir(path); dir != "test/house" && strings.Contains(string(text), `Getenv("XENVM")`) {
+			asks["./"+dir] = true
+		}
+		return nil
+	}))
+	assert.GreaterOrEqual(t, len(asks), 3)
+	for line := range strings.Lines(lab) {
+		for _, word := range strings.Fields(line) {
+			if asks[word] {
+				assert.NotRegexp(t, " -(run|skip) ", line)
+				delete(asks, word)
+			}
+		}
+	}
+	assert.Empty(t, asks, "make test-xen leaves them out")
+}
+
 // The keys of bonds and networks, with what they take, their defaults and their meanings, stand in both documents as the one table has them.
 func TestEveryNetworkKeyIsDocumented(t *testing.T) {
 	reference, page := read(t, "docs/reference.md"), read(t, "docs/man/vifplug.toml.5.md")
