@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"vifplug/bridge"
+	"vifplug/bridge/network"
 )
 
 // placeSteps are the steps that concern the port's place: its mark, its bridge, its VLAN there. A port gets its VLAN after it has joined, so
@@ -87,5 +88,5 @@ func portAlias(f Facts) string {
 	if name == "" {
 		name = "?"
 	}
-	return fmt.Sprintf("%s domain %s (%d) eth%d on %s", aliasPrefix, name, f.Key.Front, f.Key.Device, cmp.Or(f.Node.networkName(), string(f.Bridge.Name)))
+	return network.PortAlias(name, uint16(f.Key.Front), int(f.Key.Device), cmp.Or(f.Node.networkName(), string(f.Bridge.Name)))
 }

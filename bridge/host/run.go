@@ -8,16 +8,13 @@ import (
 	"vifplug/bridge"
 )
 
-// Monitor hints that something about the host has changed. [bridge.HostMonitor] is the real one.
+// Monitor hints that something about the host has changed. [bridge.HostMonitor] is the real one, which gathers: a device that goes takes its
+// addresses, routes and ports along, each with a message of its own.
 type Monitor interface {
 	// Receive waits for changes. [bridge.ErrOverflow] says that some were missed, which is a hint too; any other error is the end.
 	Receive() (bridge.HostChange, error)
 	Close() error
 }
-
-// gather is how long hints are gathered before the host is looked at: a device that goes takes its addresses, routes and ports along, each with
-// a message of its own.
-const gather = 5 * time.Millisecond
 
 // restAtMost bounds how long the host is left alone after it was looked at. On a host that never stops changing it is as long as the look took,
 // so that half of a processor is enough.
@@ -76,13 +73,6 @@ func (m *Manager) runKeeping(hints <-chan struct{}) {
 			return
 		case <-hints:
 		case <-again.C:
-		}
-		if !m.pause(gather) {
-			return
-		}
-		select { // what was gathered
-		case <-hints:
-		default:
 		}
 		start := time.Now()
 		next, err := m.reconcile(m.ctx)
