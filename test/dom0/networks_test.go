@@ -20,6 +20,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"vifplug/bridge"
+	"vifplug/bridge/host/hosttest"
 	"vifplug/hotplug"
 )
 
@@ -321,20 +323,25 @@ func (s *site) portPulled(t *testing.T, g *guest) {
 	s.wire("ip", "link", "set", end, "up")
 }
 
-// everyDeviceComesBack deletes by hand all that was made, one by one. QEMU emulates dom0 some ten times slower than a host is, and a busy
-// machine makes it worse, so the limit of the promise, 100 ms, is shown by the log and held by make bench; here the limit is generous.
+// backAtMost is how long a device may be away in the lab. What is promised is 100 ms, on a host; QEMU emulates dom0 some twenty times slower
+// than that, and other work on the machine makes it worse. The log tells the times, and bridge/host's test holds the promise on the machine's
+// own kernel.
+const backAtMost = 2 * time.Second
+
+// everyDeviceComesBack deletes by hand all that was made, one by one.
 func (s *site) everyDeviceComesBack(t *testing.T, g *guest) {
 	devices := []string{"4b", "prod", "bond0.11", "bond0.12", "bond0.13", "bond1.21", "bond1.22", "bond1.23", "bond2.31", "bond2", "bond1", "bond0"}
+	ports := map[string][]bridge.Name{"4b": {"bond0.13"}, "prod": {"bond1.21"}, "bond0": {"eth0", "eth1"}, "bond1": {"eth2", "eth3"}, "bond2": {"eth4", "eth5"}}
 	ev := s.listen()
 	for _, device := range devices {
 		before := s.run("ip", "-o", "addr", "show", "dev", device, "scope", "global")
-		start := time.Now()
+		w, err := hosttest.WatchAbsence(bridge.Name(device), ports[device]...)
+		require.NoError(t, err)
 		s.run("ip", "link", "del", device)
-		s.eventually(device+" is back", 20*time.Second, func() error {
-			_, err := os.Stat("/sys/class/net/" + device)
-			return err
-		})
-		t.Logf("%s: back after %v", device, time.Since(start).Round(time.Millisecond))
+		away, err := w.Wait(20 * time.Second)
+		require.NoError(t, err)
+		t.Logf("%s: back after %v, with its ports %v after %v", device, away.Device.Round(time.Millisecond), ports[device], away.Ports.Round(time.Millisecond))
+		assert.Less(t, away.Ports, backAtMost, device)
 		ev.expect(hotplug.NetworkLost, device)
 		ev.expect(hotplug.NetworkRepaired, device)
 		s.eventually("nothing is missing", 20*time.Second, func() error {
