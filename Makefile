@@ -36,7 +36,7 @@ test: build ## every test that needs no Xen, with the race detector (root; needs
 
 test-xen: build ## the tests in a real Xen dom0, in QEMU
 	$(GO) build -o bin/xenvm ./test/xenvm
-	XENVM_FILES=bin/vifplugd:bin/vifctl:bin/vif-plug:udev/rules/70-vifplug.rules $(GO) test -tags xen -count=1 -p 1 -timeout 10m -v -exec '$(CURDIR)/bin/xenvm exec' \
+	XENVM_FILES=bin/vifplugd:bin/vifctl:bin/vif-plug:udev/rules/70-vifplug.rules $(GO) test -tags xen -count=1 -p 1 -timeout 20m -v -exec '$(CURDIR)/bin/xenvm exec' \
 	  ./test/dom0 ./hotplug/domctl
 	$(GO) test -short -count=1 -p 1 -timeout 10m -exec '$(CURDIR)/bin/xenvm exec' ./bridge ./bridge/host ./bridge/network
 	$(GO) test -tags xen -count=1 -timeout 20m -run 'TestGoTestExec|TestExecStatus' -v ./test/xenvm
