@@ -126,13 +126,13 @@ func (m *Manager) carryOut(ctx context.Context, s state, p Proposal, res Result,
 			return res, m.takeBack(j, err)
 		}
 		res.ID = rec.ID
-		m.tell(ApplyWaiting, fmt.Sprintf("the declaration is carried out in %d steps, and will be undone unless it is confirmed within %v", len(res.Steps), res.Confirm))
+		m.tell(ApplyWaiting, fmt.Sprintf("the declaration is carried out (steps: %d), and will be undone unless it is confirmed within %v", len(res.Steps), res.Confirm))
 		return res, nil
 	}
 	if err := m.hold(rec.ID, p.Spec); err != nil {
 		return res, m.takeBack(j, err)
 	}
-	m.tell(ApplyDone, fmt.Sprintf("the declaration holds, after %d steps", len(res.Steps)))
+	m.tell(ApplyDone, fmt.Sprintf("the declaration holds (steps: %d)", len(res.Steps)))
 	m.forget(j)
 	return res, nil
 }

@@ -107,11 +107,21 @@ func (m *Manager) tell(kind Kind, text string) { m.publish(Event{Kind: kind, Tex
 
 func (m *Manager) publish(e Event) {
 	e.Time = time.Now()
-	m.log.Info(e.Text, "event", string(e.Kind), "device", string(e.Device), "network", e.Network)
+	attrs := []slog.Attr{slog.String("event", string(e.Kind))}
+	if e.Device != "" {
+		attrs = append(attrs, slog.String("device", string(e.Device)))
+	}
+	if e.Network != "" {
+		attrs = append(attrs, slog.String("network", e.Network))
+	}
+	m.log.LogAttrs(context.Background(), levels[e.Kind], e.Text, attrs...)
 	if m.opt.Notify != nil {
 		m.opt.Notify(e)
 	}
 }
+
+// levels are how loud the log tells of events; what is not here is information.
+var levels = map[Kind]slog.Level{NetworkLost: slog.LevelWarn, NetworkFailed: slog.LevelError, ApplyUndone: slog.LevelWarn, ApplyStuck: slog.LevelError}
 
 func (m *Manager) guests() []network.Guest {
 	if m.opt.Guests == nil {
