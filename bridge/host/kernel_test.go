@@ -272,7 +272,10 @@ func TestTrafficGoesOnOnAKernel(t *testing.T) {
 	probe.close()
 	out := probe.longest.Load()
 	t.Logf("longest time without an answer: %v on the way in, %v on the way out", time.Duration(in), time.Duration(out))
-	const retry = time.Second // after which an ARP request is sent again that was lost
+	retry := time.Second // after which an ARP request is sent again that was lost
+	if os.Getenv("XENVM") != "" {
+		retry *= 2 // a step takes so long on the emulated machine that one may be lost between two
+	}
 	assert.Less(t, time.Duration(in), retry)
 	assert.Less(t, time.Duration(out), retry)
 }
