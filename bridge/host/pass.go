@@ -1,6 +1,7 @@
 package host
 
 import (
+	"errors"
 	"fmt"
 
 	"vifplug/bridge"
@@ -38,7 +39,20 @@ func (p *pass) do(s network.Step) (why string) {
 		return ""
 	}
 	p.leave(s)
+	if p.vanished(s) {
+		return ""
+	}
 	return fmt.Sprintf("could not %s: %v", say(s), err)
+}
+
+// vanished says that a step's device has gone since the host was looked at, as one of which the kernel had taken the addresses already, being about
+// to remove it. That is no failure: the monitor tells of it, and the next look finds it missing.
+func (p *pass) vanished(s network.Step) bool {
+	if s.Op == network.OpCreate {
+		return false
+	}
+	_, err := p.mover.k.LinkByName(s.Device)
+	return errors.Is(err, bridge.ErrNotFound)
 }
 
 func (p *pass) touchesOff(s network.Step) bool {

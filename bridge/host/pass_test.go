@@ -59,6 +59,21 @@ func TestPassLeavesOutWhatBuildsOnAFailure(t *testing.T) {
 	}
 }
 
+// A device that somebody is just deleting lost its address first; that it cannot be given back is no failure.
+func TestPassMeetsADeviceThatVanishes(t *testing.T) {
+	k := hosttest.New(bare())
+	gate := &hosttest.Gate{Changer: k}
+	steps, p := moving(), newPass(gate, nil, map[bridge.Name]bool{})
+	assert.Empty(t, p.do(steps[0]))
+	gate.Keep(func(_ int, device bridge.Name) error { return k.Remove(device) })
+	add := steps[1]
+	assert.Empty(t, p.do(add))
+	assert.True(t, p.touchesOff(add), "it is left alone in this pass")
+	assert.NotContains(t, k.Steps(), add)
+	gate.Keep(func(int, bridge.Name) error { return bridge.ErrNotFound })
+	assert.Contains(t, p.do(steps[5]), "could not", "what is to be created need not exist")
+}
+
 // One port that cannot join must not keep its bond from everything else.
 func TestPassGoesOnWithoutAPortOfABond(t *testing.T) {
 	p := newPass(nil, nil, map[bridge.Name]bool{})
