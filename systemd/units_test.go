@@ -157,3 +157,15 @@ func TestSocketFitsTheService(t *testing.T) {
 		assert.Contains(t, text, "Installed as /usr/lib/systemd/system/"+name+".")
 	}
 }
+
+// make install takes every unit along, whatever it is called.
+func TestEveryUnitIsInstalled(t *testing.T) {
+	units, err := os.ReadDir("units")
+	require.NoError(t, err)
+	makefile, err := os.ReadFile("../Makefile")
+	require.NoError(t, err)
+	assert.Contains(t, string(makefile), "install -m 644 systemd/units/*.{service,socket} ")
+	for _, u := range units {
+		assert.Contains(t, []string{".service", ".socket"}, filepath.Ext(u.Name()), "make install knows no such units")
+	}
+}
