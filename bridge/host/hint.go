@@ -1,14 +1,11 @@
 package host
 
 import (
-	"regexp"
 	"slices"
 
 	"vifplug/bridge"
+	"vifplug/bridge/network"
 )
-
-// guestName is what netback and QEMU call guests' devices (xen-vif-hotplug.md): never a port of a declaration.
-var guestName = regexp.MustCompile(`^(vif|tap)[0-9]+\.[0-9]+(-emu)?$`)
 
 // guestIndexes are the indexes of guests' devices that changes have told of.
 type guestIndexes map[int]bool
@@ -19,7 +16,7 @@ const guestsAtMost = 10_000
 // only says that a change is about guests' devices alone, which no declaration is about: a thousand guests that start at once must not have the
 // host read over and over.
 func (g guestIndexes) only(c bridge.HostChange) bool {
-	if slices.ContainsFunc(c.Names, func(n bridge.Name) bool { return !guestName.MatchString(string(n)) }) {
+	if slices.ContainsFunc(c.Names, func(n bridge.Name) bool { return !network.IsGuestPort(n) }) {
 		return false
 	}
 	unknown := slices.ContainsFunc(c.Devices, func(index int) bool { return !g[index] })

@@ -23,7 +23,7 @@ func prepare(have bridge.Host, steps []network.Step) (out []undoable, end bridge
 }
 
 func withoutGuests(h bridge.Host) bridge.Host {
-	h.Devices = slices.DeleteFunc(slices.Clone(h.Devices), func(d bridge.Device) bool { return guestName.MatchString(string(d.Name)) })
+	h.Devices = slices.DeleteFunc(slices.Clone(h.Devices), func(d bridge.Device) bool { return network.IsGuestPort(d.Name) })
 	return h
 }
 

@@ -97,5 +97,5 @@ func isOurs(d *bridge.Device) bool {
 
 // isGuests says that a device is a guest's port, which only the engine changes.
 func isGuests(d *bridge.Device) bool {
-	return d.ParentBus == "xen-backend" || strings.HasPrefix(d.Settings[bridge.KeyAlias], "vifplug: domain") || isGuestPort(d.Name)
+	return d.ParentBus == "xen-backend" || strings.HasPrefix(d.Settings[bridge.KeyAlias], "vifplug: domain") || IsGuestPort(d.Name)
 }

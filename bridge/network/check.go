@@ -223,7 +223,7 @@ func (j *judge) ids() {
 		switch {
 		case used:
 			j.network(n, "id", "its id %s is the name of %s. It is the name of its bridge, so it must be no other device's", n.ID, owner)
-		case n.ID == "lo" || isGuestPort(n.ID):
+		case n.ID == "lo" || IsGuestPort(n.ID):
 			j.network(n, "id", "its id %s is a name that other devices have: the loopback device, or a guest's NIC", n.ID)
 		case names[string(n.ID)] && string(n.ID) != n.Name:
 			j.network(n, "id", "its id %s is the name of another network, so a guest's bridge = %s could mean either", n.ID, n.ID)

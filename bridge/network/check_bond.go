@@ -16,7 +16,7 @@ func (j *judge) bonds() {
 		if len(b.Ports) == 0 {
 			j.bond(b, "ports", "a bond is made of one port or more")
 		}
-		if b.Name == "lo" || isGuestPort(b.Name) {
+		if b.Name == "lo" || IsGuestPort(b.Name) {
 			j.bond(b, "name", "other devices are called so: the loopback device, or a guest's NIC")
 		}
 		for _, p := range b.Ports {
@@ -107,8 +107,8 @@ func (b *Bond) complete() {
 	}
 }
 
-// isGuestPort says that a name is one that libxl and netback give to guests' NICs: vif1.0, tap1.0, vif1.0-emu.
-func isGuestPort(name bridge.Name) bool {
+// IsGuestPort says that a name is one that libxl and netback give to guests' NICs: vif1.0, tap1.0, vif1.0-emu.
+func IsGuestPort(name bridge.Name) bool {
 	rest, vif := strings.CutPrefix(string(name), "vif")
 	if !vif {
 		if rest, vif = strings.CutPrefix(rest, "tap"); !vif {

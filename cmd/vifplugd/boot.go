@@ -64,7 +64,11 @@ func (n *networks) lacks() (out []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, port := range portsOf(n.current()) {
+	spec, _, err := n.Current()
+	if err != nil {
+		return nil, err
+	}
+	for _, port := range portsOf(spec) {
 		if have.Device(port) == nil {
 			out = append(out, fmt.Sprintf("there is no port %s", port))
 		}

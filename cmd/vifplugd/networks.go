@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"sync"
 	"time"
@@ -102,15 +101,6 @@ func (n *networks) guests() []network.Guest {
 	return engine.Guests()
 }
 
-// current is the declaration that is carried out, final or not.
-func (n *networks) current() network.Spec {
-	if p, ok := n.Pending(); ok && p.Waiting {
-		return p.After
-	}
-	s, _ := n.Applied()
-	return s
-}
-
 // followNetworks gives the engine the networks of the declaration that holds.
 func (d *daemon) followNetworks() {
 	d.engine.SetPolicy(d.policy())
@@ -119,7 +109,11 @@ func (d *daemon) followNetworks() {
 // policy is the configuration's, with the flags and the networks that hold.
 func (d *daemon) policy() hotplug.Policy {
 	p := d.cfg.Load().Policy
-	p.AnyNetdev, p.Networks = d.opt.anyNetdev, hotplug.NetworksOf(d.networks.current())
+	spec, _, err := d.networks.Current()
+	if err != nil {
+		d.log.Error("the declaration that holds cannot be read: guests' NICs know no networks by name", "err", err)
+	}
+	p.AnyNetdev, p.Networks = d.opt.anyNetdev, hotplug.NetworksOf(spec)
 	return p
 }
 
@@ -155,5 +149,3 @@ func (d *daemon) declare(spec network.Spec) {
 		}
 	}
 }
-
-var _ io.Closer = (*networks)(nil)
