@@ -17,18 +17,30 @@ var ErrNotArrived = errors.New("the frame did not arrive")
 // frameType is an EtherType for local experiments (IEEE 802, 0x88b5).
 const frameType = 0x88b5
 
+// End is where frames go in and come out.
+type End interface {
+	Send(frame []byte) error
+	// Arrived waits a moment for a frame that has these bytes in it.
+	Arrived(nonce []byte) bool
+}
+
 // Frame sends one broadcast frame out of one device and waits for it at another, for 300 ms at most: what a bridge is for.
 func Frame(from, to string) (time.Duration, error) {
-	in, _, err := packetSocket(to)
+	in, err := OpenDevice(to)
 	if err != nil {
 		return 0, err
 	}
-	defer syscall.Close(in) //nolint:errcheck // only read from
-	out, addr, err := packetSocket(from)
+	defer in.Close()
+	out, err := OpenDevice(from)
 	if err != nil {
 		return 0, err
 	}
-	defer syscall.Close(out) //nolint:errcheck // sent
+	defer out.Close()
+	return Between(out, in)
+}
+
+// Between is Frame for ends of any kind.
+func Between(from, to End) (time.Duration, error) {
 	nonce := make([]byte, 16)
 	if _, err := rand.Read(nonce); err != nil {
 		return 0, err
@@ -39,14 +51,38 @@ func Frame(from, to string) (time.Duration, error) {
 	copy(msg[14:], nonce)
 	start := time.Now()
 	for time.Since(start) < 300*time.Millisecond {
-		if err := syscall.Sendto(out, msg, 0, addr); err != nil && !errors.Is(err, syscall.ENETDOWN) {
-			return 0, fmt.Errorf("send a frame on %s: %w", from, err)
+		if err := from.Send(msg); err != nil {
+			return 0, err
 		}
-		if arrived(in, nonce) {
+		if to.Arrived(nonce) {
 			return time.Since(start), nil
 		}
 	}
 	return 0, ErrNotArrived
+}
+
+// Device is a device as an End.
+type Device struct {
+	name string
+	fd   int
+	addr *syscall.SockaddrLinklayer
+}
+
+// OpenDevice opens a device.
+func OpenDevice(name string) (*Device, error) {
+	fd, addr, err := packetSocket(name)
+	return &Device{name, fd, addr}, err
+}
+
+// Close ends it.
+func (d *Device) Close() { _ = syscall.Close(d.fd) }
+
+// Send sends a frame out of the device. One that is down loses it.
+func (d *Device) Send(frame []byte) error {
+	if err := syscall.Sendto(d.fd, frame, 0, d.addr); err != nil && !errors.Is(err, syscall.ENETDOWN) {
+		return fmt.Errorf("send a frame on %s: %w", d.name, err)
+	}
+	return nil
 }
 
 func packetSocket(dev string) (int, *syscall.SockaddrLinklayer, error) {
@@ -68,11 +104,11 @@ func packetSocket(dev string) (int, *syscall.SockaddrLinklayer, error) {
 	return fd, addr, nil
 }
 
-// arrived waits for a frame with the nonce for the socket's timeout; a new port may need a moment until it forwards.
-func arrived(fd int, nonce []byte) bool {
+// Arrived waits for the socket's timeout; a new port may need a moment until it forwards.
+func (d *Device) Arrived(nonce []byte) bool {
 	b := make([]byte, 2048)
 	for {
-		n, _, err := syscall.Recvfrom(fd, b, 0)
+		n, _, err := syscall.Recvfrom(d.fd, b, 0)
 		if err != nil {
 			return false
 		}

@@ -49,6 +49,26 @@ func TestSubtestsAreOutsideUnlessTheyEnter(t *testing.T) {
 	assert.Equal(t, inside, here(t))
 }
 
+func TestBesideAndDo(t *testing.T) {
+	outside := here(t)
+	s := Beside(t)
+	assert.Equal(t, outside, here(t), "the caller stays")
+	var inside string
+	require.NoError(t, s.Do(func() error {
+		inside = here(t)
+		return bridgetest.MakeVeth("one", "two")
+	}))
+	assert.NotEqual(t, outside, inside)
+	require.Error(t, s.Do(func() error { return bridgetest.SetUp("three") }))
+
+	New(t)
+	require.NoError(t, s.Bring("two"))
+	names, err := bridgetest.Names()
+	require.NoError(t, err)
+	assert.Contains(t, names, "two")
+	assert.NotContains(t, names, "one")
+}
+
 func TestAgain(t *testing.T) {
 	if os.Geteuid() != 0 {
 		require.ErrorIs(t, Again(t.Context()), ErrRoot)

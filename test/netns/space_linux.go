@@ -18,6 +18,27 @@ type Space struct{ net, mnt *os.File }
 // CI (VIFPLUG_CI=1), where root must be.
 func New(t testing.TB) *Space {
 	t.Helper()
+	return made(t, unshare)
+}
+
+// Beside makes a namespace and leaves the calling goroutine where it is.
+func Beside(t testing.TB) *Space {
+	t.Helper()
+	return made(t, func() (s *Space, err error) {
+		done := make(chan struct{})
+		go runUnshare(&s, &err, done)
+		<-done
+		return s, err
+	})
+}
+
+func runUnshare(s **Space, err *error, done chan<- struct{}) {
+	defer close(done)
+	*s, *err = unshare()
+}
+
+func made(t testing.TB, unshare func() (*Space, error)) *Space {
+	t.Helper()
 	if os.Geteuid() != 0 {
 		if os.Getenv("VIFPLUG_CI") == "1" {
 			t.Fatal("netns: a network namespace needs root, which CI must give")
