@@ -131,7 +131,8 @@ func TestGoroutinesHaveNames(t *testing.T) {
 
 // sleepers wait without a test's help, and why they may.
 var sleepers = map[string]string{
-	"hotplug/ask/ask.go": "vif-plug waits for a daemon that systemd is just starting, and has nothing to be woken by",
+	"qemu/xsk/socket_linux.go": "a queue is free a moment after its last socket was closed, and the kernel tells nobody",
+	"hotplug/ask/ask.go":       "vif-plug waits for a daemon that systemd is just starting, and has nothing to be woken by",
 }
 
 // Sleeping is neither a way to wait for another (it is too long or too short) nor can it be cancelled. It is right between two questions to
