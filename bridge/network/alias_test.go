@@ -11,11 +11,17 @@ import (
 
 func TestAliases(t *testing.T) {
 	for text, want := range map[string]Alias{
-		"vifplug: bond bond0":                         {Bond: "bond0"},
-		"vifplug: network guests (4)":                 {Network: "guests", Number: 4},
-		"vifplug: network a (b) (12)":                 {Network: "a (b)", Number: 12},
-		"vifplug: domain web01 (23) eth0 on guests":   {Domain: "web01", ID: 23, NIC: 0, On: "guests"},
-		"vifplug: domain a eth1 on b (7) eth2 on c d": {Domain: "a eth1 on b", ID: 7, NIC: 2, On: "c d"},
+		"vifplug: bond bond0":                                        {Bond: "bond0"},
+		"vifplug: network guests (4)":                                {Network: "guests", Number: 4},
+		"vifplug: network a (b) (12)":                                {Network: "a (b)", Number: 12},
+		"vifplug: domain web01 (23) eth0 on guests":                  {Domain: "web01", ID: 23, NIC: 0, On: "guests"},
+		"vifplug: domain web01 (23) eth0 tap on guests":              {Domain: "web01", ID: 23, NIC: 0, Tap: true, On: "guests"},
+		"vifplug: domain a (1) eth0 tap on tap (2) eth3 on tap on x": {Domain: "a (1) eth0 tap on tap", ID: 2, NIC: 3, On: "tap on x"},
+		"vifplug: domain web01 (23) eth0 tap by socket on guests":    {Domain: "web01", ID: 23, NIC: 0, Tap: true, By: "socket", On: "guests"},
+		"vifplug: domain web01 (23) eth1 tap by af-xdp on guests":    {Domain: "web01", ID: 23, NIC: 1, Tap: true, By: "af-xdp", On: "guests"},
+		"vifplug: socket 23.0":                                       {ID: 23, Tap: true, By: "socket"},
+		"vifplug: af-xdp 23.7":                                       {ID: 23, NIC: 7, Tap: true, By: "af-xdp"},
+		"vifplug: domain a eth1 on b (7) eth2 on c d":                {Domain: "a eth1 on b", ID: 7, NIC: 2, On: "c d"},
 	} {
 		a, ours := ParseAlias(text)
 		assert.True(t, ours, text)
@@ -24,7 +30,8 @@ func TestAliases(t *testing.T) {
 	}
 	for _, text := range []string{
 		"", "vifplug:", "vifplug: ", "uplink", "vifplug: bond", "vifplug: bond a b", "vifplug: network guests", "vifplug: network (4)", "vifplug: network x (-4)",
-		"vifplug: domain web01 (23)", "vifplug: domain web01 (70000) eth0 on x", "vifplug: domain web01 (2) ethx on x", "vifplug: domain web01 (2) eth1 on ", "vifplug: other x (1)",
+		"vifplug: domain web01 (23)", "vifplug: domain web01 (70000) eth0 on x", "vifplug: domain web01 (2) ethx on x", "vifplug: domain web01 (2) eth tap on x", "vifplug: domain web01 (2) eth0 tap tap on x", "vifplug: domain web01 (2) eth1 on ", "vifplug: other x (1)",
+		"vifplug: socket 70000.0", "vifplug: socket 5", "vifplug: socket 5.x", "vifplug: af-xdp -5.0", "vifplug: domain web01 (2) eth0 tap by hand on x",
 	} {
 		_, ours := ParseAlias(text)
 		assert.False(t, ours, text)
@@ -33,8 +40,11 @@ func TestAliases(t *testing.T) {
 
 func FuzzParseAlias(f *testing.F) {
 	f.Add("vifplug: domain web01 (23) eth0 on guests")
+	f.Add("vifplug: domain web01 (23) eth0 tap on guests")
 	f.Add("vifplug: network guests (4)")
 	f.Add("vifplug: bond bond0")
+	f.Add("vifplug: socket 23.0")
+	f.Add("vifplug: domain web01 (23) eth1 tap by af-xdp on guests")
 	f.Fuzz(func(t *testing.T, text string) {
 		a, ours := ParseAlias(text)
 		if !ours {

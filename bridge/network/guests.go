@@ -8,7 +8,11 @@ func GuestsOf(h bridge.Host) []Guest {
 	for i := range h.Devices {
 		d := &h.Devices[i]
 		if a, ours := ParseAlias(d.Settings[bridge.KeyAlias]); ours && a.Domain != "" {
-			out = append(out, Guest{Domain: a.Domain, ID: a.ID, NIC: a.NIC, Device: d.Name, Tap: d.Kind == "tun", Network: bridge.Name(a.On)})
+			g := Guest{Domain: a.Domain, ID: a.ID, NIC: a.NIC, Device: d.Name, Tap: a.Tap}
+			if a.On != NoBridge {
+				g.Network = bridge.Name(a.On)
+			}
+			out = append(out, g)
 		}
 	}
 	return out
