@@ -12,16 +12,16 @@ GOFUMPT     := mvdan.cc/gofumpt@v0.12.0
 export CGO_ENABLED := 0
 
 # Debian's packages: those that the tests on this machine need, and those of the lab (test/xenvm prints the latter; a test keeps the lists equal).
-TEST_PACKAGES := gcc libc6-dev iproute2 xen-utils-4.17 xen-utils-common xenstore-utils systemd udev bridge-utils
+TEST_PACKAGES := gcc libc6-dev iproute2 xen-utils-4.17 xen-utils-common xenstore-utils systemd udev bridge-utils iptables ebtables arptables tcpdump
 LAB_PACKAGES  := xen-hypervisor-4.17-amd64 qemu-system-x86 qemu-system-xen seabios ipxe-qemu ovmf busybox-static cpio kmod nftables ethtool tcpdump ifupdown vlan ifenslave
 
-.PHONY: help build deps demo test test-xen bench fuzz lint install man clean
+.PHONY: help build deps demo test test-xen bench bench-paths fuzz lint install man clean
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-build: ## static bin/vifplugd, bin/vifctl, bin/vif-plug
-	$(GO) build -trimpath -ldflags='-s -w' -o bin/ ./cmd/vifplugd ./cmd/vifctl ./cmd/vif-plug
+build: ## static bin/vifplugd, bin/vifctl, bin/vif-plug, bin/vif-loop
+	$(GO) build -trimpath -ldflags='-s -w' -o bin/ ./cmd/vifplugd ./cmd/vifctl ./cmd/vif-plug ./cmd/vif-loop
 
 deps: ## install the Debian packages that tests and lab need (root)
 	apt-get update -q
@@ -36,9 +36,9 @@ test: build ## every test that needs no Xen, with the race detector (root; needs
 
 test-xen: build ## the tests in a real Xen dom0, in QEMU
 	$(GO) build -o bin/xenvm ./test/xenvm
-	XENVM_FILES=bin/vifplugd:bin/vifctl:bin/vif-plug:udev/rules/70-vifplug.rules $(GO) test -tags xen -count=1 -p 1 -timeout 20m -v -exec '$(CURDIR)/bin/xenvm exec' \
+	XENVM_FILES=bin/vifplugd:bin/vifctl:bin/vif-plug:bin/vif-loop:udev/rules/70-vifplug.rules $(GO) test -tags xen -count=1 -p 1 -timeout 20m -v -exec '$(CURDIR)/bin/xenvm exec' \
 	  ./test/dom0 ./hotplug/domctl
-	$(GO) test -short -count=1 -p 1 -timeout 10m -exec '$(CURDIR)/bin/xenvm exec' ./bridge ./bridge/host ./bridge/network
+	$(GO) test -short -count=1 -p 1 -timeout 10m -exec '$(CURDIR)/bin/xenvm exec' ./bridge ./bridge/host ./bridge/network ./hotplug/paths
 	$(GO) test -tags xen -count=1 -timeout 20m -run 'TestGoTestExec|TestExecStatus' -v ./test/xenvm
 
 bench: build ## vifplug beside the stock script, and networks beside ip -batch (in the lab, whose kernel has VLANs), each in one run (root)
@@ -47,8 +47,13 @@ bench: build ## vifplug beside the stock script, and networks beside ip -batch (
 	$(GO) build -trimpath -ldflags='-s -w' -o bin/minimal-client ./test/bench/minimal
 	$(GO) build -trimpath -ldflags='-s -w' -o bin/minimal-client-empty ./test/bench/empty
 	bin/vifbench
+	bin/vifbench -taps 200
 	bin/vifbench -networks plan
 	bin/xenvm run -c '/root/vifbench -networks apply' bin/vifbench
+
+bench-paths: ## the paths of a guest's frames beside each other, with the project's goals; BENCH="-quick" and the like (root)
+	$(GO) build -o bin/vifpaths ./test/bench/paths
+	bin/vifpaths $(BENCH)
 
 FUZZTIME ?= 10m
 fuzz: ## every fuzz target for FUZZTIME (10m) each
@@ -58,7 +63,7 @@ fuzz: ## every fuzz target for FUZZTIME (10m) each
 install: build man ## install under DESTDIR: binaries, units, udev rules, what keeps others off vifs, man pages
 	install -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(LIBDIR)/systemd/{system,network} $(DESTDIR)$(LIBDIR)/udev/rules.d $(DESTDIR)$(LIBDIR)/NetworkManager/conf.d \
 	  $(DESTDIR)$(MANDIR)/man{1,5,8} $(DESTDIR)/etc/xen/scripts $(DESTDIR)/etc/vifplug/conf.d
-	install bin/vifplugd bin/vifctl bin/vif-plug $(DESTDIR)$(SBINDIR)
+	install bin/vifplugd bin/vifctl bin/vif-plug bin/vif-loop $(DESTDIR)$(SBINDIR)
 	ln -sf $(SBINDIR)/vif-plug $(DESTDIR)/etc/xen/scripts/vif-plug
 	install -m 644 systemd/units/*.{service,socket} $(DESTDIR)$(LIBDIR)/systemd/system
 	install -m 644 udev/link/*.link udev/network/*.network $(DESTDIR)$(LIBDIR)/systemd/network

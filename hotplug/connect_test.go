@@ -18,7 +18,7 @@ func (w *world) doConnect(f *Facts) error {
 }
 
 func TestConnectTellsNetbackAndGuest(t *testing.T) {
-	w := newWorld(t, func(c *Config) { k := Key{99, 0}; c.Only = &k }) // the engine itself keeps away
+	w := newWorld(t, func(c *Config) { k := Key{Front: 99, Device: 0}; c.Only = &k }) // the engine itself keeps away
 	for _, c := range []struct {
 		name                          string
 		frontend, told, failed        string // what is there before
@@ -53,7 +53,7 @@ func TestConnectTellsNetbackAndGuest(t *testing.T) {
 
 // A guest's mtu that is right already is not written: the guest watches it.
 func TestConnectLeavesARightMTUAlone(t *testing.T) {
-	w := newWorld(t, func(c *Config) { k := Key{99, 0}; c.Only = &k })
+	w := newWorld(t, func(c *Config) { k := Key{Front: 99, Device: 0}; c.Only = &k })
 	w.write(back+"/frontend-id", "5", front+"/backend-id", "0", front+"/mtu", "1500")
 	watch, err := w.store.Watch(t.Context(), front, xenstore.WatchOptions{})
 	require.NoError(t, err)
@@ -67,7 +67,7 @@ func TestConnectLeavesARightMTUAlone(t *testing.T) {
 }
 
 func TestConnectToNothing(t *testing.T) {
-	w := newWorld(t, func(c *Config) { k := Key{99, 0}; c.Only = &k })
+	w := newWorld(t, func(c *Config) { k := Key{Front: 99, Device: 0}; c.Only = &k })
 	f := settled()
 	require.ErrorIs(t, w.doConnect(&f), errNoNode)
 	_, err := w.store.Read(t.Context(), back)
@@ -79,7 +79,7 @@ func TestConnectToNothing(t *testing.T) {
 
 // A failure that stands in the node already is not written again: every write wakes whoever watches.
 func TestWriteFailureOnce(t *testing.T) {
-	w := newWorld(t, func(c *Config) { k := Key{99, 0}; c.Only = &k })
+	w := newWorld(t, func(c *Config) { k := Key{Front: 99, Device: 0}; c.Only = &k })
 	w.write(back+"/frontend-id", "5")
 	r := because(CodeBridgeMissing, "the bridge x does not exist")
 	f := born()
@@ -97,11 +97,11 @@ func TestWriteFailureOnce(t *testing.T) {
 
 // An open transaction that is not needed any more is given up, whatever has become of the caller.
 func TestConnectionEnds(t *testing.T) {
-	w := newWorld(t, func(c *Config) { k := Key{99, 0}; c.Only = &k })
+	w := newWorld(t, func(c *Config) { k := Key{Front: 99, Device: 0}; c.Only = &k })
 	w.write(back+"/frontend-id", "5")
 	for range 50 { // dom0 has no quota; that no goroutine is left is goleak's
 		ctx, cancel := context.WithCancel(t.Context())
-		c := w.prepareConnect(ctx, Key{5, 0})
+		c := w.prepareConnect(ctx, Key{Front: 5, Device: 0})
 		cancel()
 		c.end()
 	}
@@ -134,11 +134,11 @@ func TestSelf(t *testing.T) {
 
 func TestWriteError(t *testing.T) {
 	w := newWorld(t, nil)
-	require.ErrorIs(t, WriteError(t.Context(), w.store, Key{5, 0}, "no answer"), xenstore.ENOENT)
+	require.ErrorIs(t, WriteError(t.Context(), w.store, Key{Front: 5, Device: 0}, "no answer"), xenstore.ENOENT)
 	_, err := w.store.Read(t.Context(), back)
 	require.ErrorIs(t, err, xenstore.ENOENT, "a node that is gone stays gone")
 	w.write(back+"/frontend-id", "5")
-	require.NoError(t, WriteError(t.Context(), w.store, Key{5, 0}, "no answer"))
+	require.NoError(t, WriteError(t.Context(), w.store, Key{Front: 5, Device: 0}, "no answer"))
 	assert.Equal(t, "error", w.read(back+"/hotplug-status"))
 	assert.Equal(t, "no answer", w.read(back+"/hotplug-error"))
 }

@@ -5,6 +5,9 @@
 // with the pure function [Decide], does the steps, and reports. So lost, doubled, reordered or forged events change nothing but timing, and
 // starting, reconnecting and SIGHUP are one piece of code: every key marked.
 //
+// A NIC that QEMU emulates as well has a second device in dom0, QEMU's tap. It has a [Key] of its own, and all of the above for itself; only the
+// node is the NIC's. See tap.go.
+//
 // The engine's memory may be lost at any moment. What must survive lives in xenstore and in the kernel (a port that vifplug made its own
 // carries an ifalias that begins with "vifplug:").
 package hotplug

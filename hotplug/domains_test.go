@@ -138,7 +138,7 @@ func TestRenamedDomainRenamesItsNICs(t *testing.T) {
 	w := newWorld(t, nil)
 	w.create(5, "old", "u-5")
 	w.next(DomainCreated)
-	w.kernel.vif(Key{5, 0})
+	w.kernel.vif(Key{Front: 5, Device: 0})
 	w.attach("xenbr0") // calls it web01
 	w.next(NICPlugged)
 	w.write("/local/domain/5/name", "new")

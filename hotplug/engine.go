@@ -1,18 +1,19 @@
 package hotplug
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
 	"slices"
-	"sort"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"vifplug/bridge"
+	"vifplug/hotplug/paths"
 	"vifplug/udev"
 	"vifplug/xenstore"
 )
@@ -52,9 +53,10 @@ type Config struct {
 	Uevents UeventMonitor    // optional: a further source of hints; the engine closes it
 	Domains DomainInfo       // optional: why a domain has shut down
 	Policy  Policy
-	Logger  *slog.Logger // optional
-	Only    *Key         // optional: serve this NIC alone (vif-plug without a daemon), domains not at all
-	Workers int          // NICs at once; 0: 8
+	Paths   *paths.Config // optional: how frames' paths and guards are had; without it every frame takes the bridge
+	Logger  *slog.Logger  // optional
+	Only    *Key          // optional: serve this NIC alone (vif-plug without a daemon), domains not at all
+	Workers int           // NICs at once; 0: 8
 	// ResyncEvery has everything looked at again. 0: every minute in a driver domain, whose events the store drops where they are not read
 	// for 20 s; else never.
 	ResyncEvery time.Duration
@@ -70,6 +72,7 @@ type Engine struct {
 	table  *linkTable
 	guests *domains
 	watch  *xenstore.Watch
+	keeper *paths.Keeper // of the ports' paths; nil: none
 
 	policy  atomic.Pointer[Policy]
 	ctx     context.Context
@@ -103,6 +106,11 @@ func Start(ctx context.Context, cfg Config) (*Engine, error) {
 	}
 	e.policy.Store(&cfg.Policy)
 	e.queue = NewQueue(e.cfg.Workers, e.pass)
+	if cfg.Paths != nil {
+		pc := *cfg.Paths
+		pc.Changed = e.pathChanged
+		e.keeper = paths.New(pc)
+	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	if err := e.startSources(ctx); err != nil {
 		_ = e.Close()
@@ -120,6 +128,9 @@ func (e *Engine) Close() error {
 	}
 	e.queue.Close()
 	e.workers.Wait()
+	if e.keeper != nil {
+		err = errors.Join(err, e.keeper.Close())
+	}
 	for _, k := range e.keys() {
 		n := e.nic(k)
 		n.mu.Lock()
@@ -170,11 +181,13 @@ func (e *Engine) Self() xenstore.DomID { return e.cfg.Self }
 func (e *Engine) SetPolicy(p Policy) {
 	e.policy.Store(&p)
 	e.Resync(e.ctx)
+	e.lookAtPaths()
 }
 
-// Plug has the NIC looked at and waits until it is plugged. The error is a [*Reason] where the engine has decided that it cannot be.
+// Plug has the NIC, or its tap, looked at and waits until it is plugged. The error is a [*Reason] where the engine has decided that it cannot be.
+// A tap that is not to be here is fine: QEMU may make it before there is a backend, and a stub domain has it inside.
 func (e *Engine) Plug(ctx context.Context, k Key) error {
-	return e.ask(ctx, k, Plugged, "vif-plug online")
+	return e.ask(ctx, k, Plugged, "vif-plug "+k.command(true))
 }
 
 // Follow is Plug after a change of the NIC's nodes by who asks: what was known of it, and its being plugged as it was before, are no answer.
@@ -183,13 +196,14 @@ func (e *Engine) Follow(ctx context.Context, k Key) error {
 	return e.await(ctx, k, waiter{want: Plugged, anew: true, done: make(chan error, 1)}, "change of the nodes")
 }
 
-// Unplug tells that the toolstack is done with the NIC: a port that netback has left behind is released. A NIC that is gone is fine.
+// Unplug tells that the toolstack is done with the NIC, or its tap: a port that netback or QEMU has left behind is released. One that is gone is
+// fine.
 func (e *Engine) Unplug(ctx context.Context, k Key) error {
 	n := e.nic(k)
 	n.mu.Lock()
 	n.mem.OfflineAsked = true
 	n.mu.Unlock()
-	return e.ask(ctx, k, Gone, "vif-plug offline")
+	return e.ask(ctx, k, Gone, "vif-plug "+k.command(false))
 }
 
 func (e *Engine) ask(ctx context.Context, k Key, want State, trigger string) error {
@@ -213,7 +227,7 @@ func (e *Engine) await(ctx context.Context, k Key, w waiter, trigger string) err
 	}
 	n.waiters = append(n.waiters, w)
 	n.mu.Unlock()
-	e.log.Debug("asked", "vif", k.VIF(), "trigger", trigger)
+	e.log.Debug("asked", "vif", k.String(), "trigger", trigger)
 	e.queue.AddNow(k)
 	select {
 	case err := <-w.done:
@@ -226,7 +240,7 @@ func (e *Engine) await(ctx context.Context, k Key, w waiter, trigger string) err
 		if n.reason != nil {
 			return n.reason
 		}
-		return fmt.Errorf("hotplug: %s of %s: no answer in time: %w", trigger, k.VIF(), context.Cause(ctx))
+		return fmt.Errorf("hotplug: %s of %v: no answer in time: %w", trigger, k, context.Cause(ctx))
 	}
 }
 
@@ -282,7 +296,7 @@ func (e *Engine) forget(n *nic) {
 	e.queue.Forget(n.key)
 }
 
-// keys lists the NICs in order of domain and device.
+// keys lists the NICs in order of domain and device, a NIC's tap behind its netdev.
 func (e *Engine) keys() []Key {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -290,11 +304,8 @@ func (e *Engine) keys() []Key {
 	for k := range e.nics {
 		out = append(out, k)
 	}
-	sort.Slice(out, func(i, j int) bool {
-		if out[i].Front != out[j].Front {
-			return out[i].Front < out[j].Front
-		}
-		return out[i].Device < out[j].Device
+	slices.SortFunc(out, func(a, b Key) int {
+		return cmp.Or(cmp.Compare(a.Front, b.Front), cmp.Compare(a.Device, b.Device), tapLast(a.Tap, b.Tap))
 	})
 	return out
 }

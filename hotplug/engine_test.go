@@ -22,27 +22,29 @@ func TestPlugAnswersWhenTheNICIsPlugged(t *testing.T) {
 		go runAsk(w.Engine, t.Context(), answer)
 	}
 	w.next(NICSeen)
-	w.kernel.vif(Key{5, 0})
+	w.kernel.vif(Key{Front: 5, Device: 0})
 	for range 3 {
 		require.NoError(t, <-answer)
 	}
 	assert.Equal(t, "connected", w.read(back+"/hotplug-status"))
-	require.NoError(t, w.Plug(t.Context(), Key{5, 0}), "and again: idempotent")
+	require.NoError(t, w.Plug(t.Context(), Key{Front: 5, Device: 0}), "and again: idempotent")
 }
 
-func runAsk(e *Engine, ctx context.Context, answer chan<- error) { answer <- e.Plug(ctx, Key{5, 0}) }
+func runAsk(e *Engine, ctx context.Context, answer chan<- error) {
+	answer <- e.Plug(ctx, Key{Front: 5, Device: 0})
+}
 
 func TestPlugAnswersWhyNot(t *testing.T) {
 	w := newWorld(t, func(c *Config) { c.Policy.BridgeWait = 20 * time.Millisecond })
 	var r *Reason
-	require.ErrorAs(t, w.Plug(t.Context(), Key{5, 0}), &r, "nobody knows that NIC")
+	require.ErrorAs(t, w.Plug(t.Context(), Key{Front: 5, Device: 0}), &r, "nobody knows that NIC")
 	assert.Equal(t, CodeBackendGone, r.Code)
-	w.kernel.vif(Key{5, 0})
+	w.kernel.vif(Key{Front: 5, Device: 0})
 	w.attach("nobridge")
-	require.ErrorAs(t, w.Plug(t.Context(), Key{5, 0}), &r)
+	require.ErrorAs(t, w.Plug(t.Context(), Key{Front: 5, Device: 0}), &r)
 	assert.Equal(t, CodeBridgeMissing, r.Code)
 	w.write(back+"/online", "0")
-	require.ErrorAs(t, w.Plug(t.Context(), Key{5, 0}), &r)
+	require.ErrorAs(t, w.Plug(t.Context(), Key{Front: 5, Device: 0}), &r)
 	assert.Equal(t, CodeBackendGone, r.Code)
 	assert.Contains(t, r.Error(), "is being removed")
 }
@@ -50,47 +52,47 @@ func TestPlugAnswersWhyNot(t *testing.T) {
 // Who gives up waiting is told what was awaited.
 func TestPlugThatTakesTooLongSaysWhatIsAwaited(t *testing.T) {
 	w := newWorld(t, nil)
-	w.kernel.vif(Key{5, 0})
+	w.kernel.vif(Key{Front: 5, Device: 0})
 	w.attach("nobridge")
 	w.next(NICSeen)
-	err := w.Plug(within(t, 30*time.Millisecond), Key{5, 0})
+	err := w.Plug(within(t, 30*time.Millisecond), Key{Front: 5, Device: 0})
 	var r *Reason
 	require.ErrorAs(t, err, &r)
 	assert.Equal(t, CodeBridgeMissing, r.Code)
 	w.kernel.bridge("nobridge")
 	w.next(NICPlugged)
-	require.NoError(t, w.Plug(t.Context(), Key{5, 0}), "who gave up is in nobody's way")
+	require.NoError(t, w.Plug(t.Context(), Key{Front: 5, Device: 0}), "who gave up is in nobody's way")
 }
 
 func TestClosingAnswersWhoWaits(t *testing.T) {
 	w := newWorld(t, nil)
-	w.kernel.vif(Key{5, 0})
+	w.kernel.vif(Key{Front: 5, Device: 0})
 	w.attach("nobridge")
 	w.next(NICSeen)
 	answer := make(chan error, 1)
 	e := w.Engine
 	go runAsk(e, t.Context(), answer)
 	w.eventually(func() bool {
-		n := e.nic(Key{5, 0})
+		n := e.nic(Key{Front: 5, Device: 0})
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		return len(n.waiters) == 1
 	})
 	w.end()
 	require.ErrorIs(t, <-answer, ErrStopping)
-	require.ErrorIs(t, e.Plug(t.Context(), Key{5, 0}), ErrStopping, "after the end too")
+	require.ErrorIs(t, e.Plug(t.Context(), Key{Front: 5, Device: 0}), ErrStopping, "after the end too")
 }
 
 func TestUnplugOfWhatIsGone(t *testing.T) {
 	w := newWorld(t, nil)
-	require.NoError(t, w.Unplug(t.Context(), Key{5, 0}))
+	require.NoError(t, w.Unplug(t.Context(), Key{Front: 5, Device: 0}))
 	w.eventually(func() bool { return len(w.keys()) == 0 })
-	i := w.kernel.vif(Key{5, 0})
+	i := w.kernel.vif(Key{Front: 5, Device: 0})
 	w.attach("xenbr0")
 	w.next(NICPlugged)
 	w.write(back+"/online", "0", back+"/state", "5")
 	w.next(NICDraining)
-	require.NoError(t, w.Unplug(t.Context(), Key{5, 0}))
+	require.NoError(t, w.Unplug(t.Context(), Key{Front: 5, Device: 0}))
 	l, err := w.kernel.Link(i)
 	require.NoError(t, err)
 	assert.Zero(t, l.Master)
@@ -135,7 +137,7 @@ func (s *stuckLinks) LinkByName(n bridge.Name) (bridge.Link, error) {
 func TestStatusAndExplain(t *testing.T) {
 	w := newWorld(t, nil)
 	assert.Empty(t, w.Status())
-	w.kernel.vif(Key{5, 0})
+	w.kernel.vif(Key{Front: 5, Device: 0})
 	w.attach("nobridge")
 	w.next(NICSeen)
 	w.eventually(func() bool { return len(w.Status()) == 1 && w.Status()[0].Reason != nil })
@@ -174,7 +176,7 @@ func TestRunsAreBounded(t *testing.T) {
 
 func TestSetPolicyLooksAgain(t *testing.T) {
 	w := newWorld(t, nil)
-	w.kernel.vif(Key{5, 0})
+	w.kernel.vif(Key{Front: 5, Device: 0})
 	w.attach("nobridge")
 	w.next(NICSeen)
 	p := DefaultPolicy()
@@ -188,7 +190,7 @@ func TestSetPolicyLooksAgain(t *testing.T) {
 func TestNothingIsKeptOfWhatIsGone(t *testing.T) {
 	w := newWorld(t, nil)
 	for range 5 {
-		i := w.kernel.vif(Key{5, 0})
+		i := w.kernel.vif(Key{Front: 5, Device: 0})
 		w.attach("xenbr0")
 		w.next(NICPlugged)
 		require.NoError(t, w.store.Remove(t.Context(), back))
@@ -200,7 +202,7 @@ func TestNothingIsKeptOfWhatIsGone(t *testing.T) {
 		defer w.queue.mu.Unlock()
 		w.table.mu.Lock()
 		defer w.table.mu.Unlock()
-		_, queued := w.queue.entries[Key{5, 0}]
+		_, queued := w.queue.entries[Key{Front: 5, Device: 0}]
 		return !queued && len(w.table.byKey)+len(w.table.byIndex)+len(w.table.parents)+len(w.table.wants)+len(w.table.wanted) == 0
 	})
 	assert.Empty(t, w.keys())
@@ -237,7 +239,7 @@ func TestUevents(t *testing.T) {
 	quiet := func(dev uint32) {
 		w.kernel.mu.Lock()
 		defer w.kernel.mu.Unlock()
-		k := Key{5, dev}
+		k := Key{Front: 5, Device: dev}
 		w.kernel.links[900+int(dev)] = bridge.Link{Index: 900 + int(dev), Name: bridge.Name(k.VIF()), MAC: portMAC, MTU: 1500, Parent: k.Parent(), ParentBus: backendBus}
 	}
 	quiet(0)
@@ -247,10 +249,10 @@ func TestUevents(t *testing.T) {
 
 // For vif-plug without a daemon: one NIC and nothing else, domains neither.
 func TestOnlyOneNIC(t *testing.T) {
-	k := Key{5, 0}
+	k := Key{Front: 5, Device: 0}
 	w := newWorld(t, func(c *Config) { c.Only = &k })
 	w.kernel.vif(k)
-	w.kernel.vif(Key{5, 1})
+	w.kernel.vif(Key{Front: 5, Device: 1})
 	other := "/local/domain/0/backend/vif/5/1"
 	w.write(other+"/frontend-id", "5", other+"/state", "2", other+"/bridge", "xenbr0")
 	w.attach("xenbr0")

@@ -23,9 +23,33 @@ const (
 	NICChanged      Kind = "nic.changed" // something else is wanted of it (network, VLAN, MTU, name), and it is that now; Detail says what was done
 	NICDraining     Kind = "nic.draining"
 	NICGone         Kind = "nic.gone"
+	NICPath         Kind = "nic.path" // its frames take another path; Detail says which, and why
+	TapSeen         Kind = "tap.seen" // the same of a NIC's tap: VIF names the NIC, Netdev the tap
+	TapPlugged      Kind = "tap.plugged"
+	TapFailed       Kind = "tap.failed"
+	TapLost         Kind = "tap.lost"
+	TapBack         Kind = "tap.back"
+	TapChanged      Kind = "tap.changed"
+	TapDraining     Kind = "tap.draining"
+	TapPath         Kind = "tap.path"
+	TapGone         Kind = "tap.gone" // QEMU has ended, or there is no backend for it any more
 	// Overrun stands in a subscriber's stream where it was too slow: Lost events are missing here.
 	Overrun Kind = "overrun"
 )
+
+// ofTap are the kinds for a NIC's tap.
+var ofTap = map[Kind]Kind{
+	NICSeen: TapSeen, NICPlugged: TapPlugged, NICFailed: TapFailed, NICLost: TapLost, NICBack: TapBack, NICChanged: TapChanged,
+	NICDraining: TapDraining, NICGone: TapGone, NICPath: TapPath,
+}
+
+// of is the kind for a port: a NIC's own, or its tap's.
+func (k Kind) of(port Key) Kind {
+	if port.Tap {
+		return ofTap[k]
+	}
+	return k
+}
 
 // Domain is whose event or NIC it is, as far as the store tells. Name and UUID are what dom0 wrote, bounded and free of control characters.
 type Domain struct {

@@ -25,6 +25,13 @@ func GuestsOf(all []NICStatus) []network.Guest {
 			g.Reason = s.Reason.Error()
 		}
 		out = append(out, g)
+		if t := s.Tap; t != nil && t.Index != 0 {
+			g.Device, g.Tap, g.State, g.Since, g.Reason = bridge.Name(t.Name), true, t.State.String(), t.Since, ""
+			if t.Reason != nil {
+				g.Reason = t.Reason.Error()
+			}
+			out = append(out, g)
+		}
 	}
 	return out
 }

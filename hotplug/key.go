@@ -8,10 +8,12 @@ import (
 	"vifplug/xenstore"
 )
 
-// Key names one NIC of one guest as seen from its backend: the guest's domid and the device id ("handle").
+// Key names one port of one guest as seen from its backend: the guest's domid, the device id ("handle"), and which of the NIC's two devices it
+// is. Each of the two is plugged by itself.
 type Key struct {
 	Front  xenstore.DomID
 	Device uint32
+	Tap    bool // QEMU's tap, which stands beside the netdev of a NIC that is also emulated
 }
 
 // VIF is the name that netback gives the NIC's netdev, cut to 15 bytes as the kernel does (linux: drivers/net/xen-netback/interface.c).
@@ -26,8 +28,13 @@ func (k Key) VIF() string {
 // Parent is the sysfs name of the netdev's parent device on the xen-backend bus.
 func (k Key) Parent() string { return fmt.Sprintf("vif-%d-%d", k.Front, k.Device) }
 
-// String is the kernel's name of the NIC: it is what people say.
-func (k Key) String() string { return k.VIF() }
+// String is the kernel's name of the device: it is what people say.
+func (k Key) String() string {
+	if k.Tap {
+		return k.TapName()
+	}
+	return k.VIF()
+}
 
 // maxName is the longest device name, in bytes (linux: IFNAMSIZ less the NUL).
 const maxName = 15

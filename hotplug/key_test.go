@@ -16,9 +16,9 @@ func TestParseVIF(t *testing.T) {
 		want Key
 		ok   bool
 	}{
-		{"vif5.0", Key{5, 0}, true},
-		{"vif32751.12", Key{32751, 12}, true},
-		{"vif0.0", Key{0, 0}, true},
+		{"vif5.0", Key{Front: 5, Device: 0}, true},
+		{"vif32751.12", Key{Front: 32751, Device: 12}, true},
+		{"vif0.0", Key{Front: 0, Device: 0}, true},
 		{"vif5", Key{}, false},
 		{"vif5.", Key{}, false},
 		{"vif.0", Key{}, false},
@@ -40,9 +40,9 @@ func TestParseVIF(t *testing.T) {
 
 func TestParseXenbusPath(t *testing.T) {
 	for in, want := range map[string]Key{
-		"backend/vif/5/0":                 {5, 0},
-		"/local/domain/0/backend/vif/5/1": {5, 1},
-		"/local/domain/7/backend/vif/5/1": {5, 1},
+		"backend/vif/5/0":                 {Front: 5, Device: 0},
+		"/local/domain/0/backend/vif/5/1": {Front: 5, Device: 1},
+		"/local/domain/7/backend/vif/5/1": {Front: 5, Device: 1},
 	} {
 		got, err := ParseXenbusPath(in)
 		require.NoError(t, err, in)
@@ -59,9 +59,9 @@ func TestParseXenbusPath(t *testing.T) {
 
 // A name that is cut to the kernel's 15 bytes is still the kernel's name.
 func TestVIFNameIsCutAsTheKernelDoes(t *testing.T) {
-	assert.Equal(t, "vif5.0", Key{5, 0}.VIF())
-	assert.Equal(t, "vif32751.429496", Key{32751, 4294967295}.VIF())
-	assert.Len(t, Key{32751, 4294967295}.VIF(), 15)
+	assert.Equal(t, "vif5.0", Key{Front: 5, Device: 0}.VIF())
+	assert.Equal(t, "vif32751.429496", Key{Front: 32751, Device: 4294967295}.VIF())
+	assert.Len(t, Key{Front: 32751, Device: 4294967295}.VIF(), 15)
 }
 
 func TestLayoutSplit(t *testing.T) {
@@ -74,9 +74,9 @@ func TestLayoutSplit(t *testing.T) {
 	}{
 		{"/local/domain/0/backend/vif", Key{}, "", 0},
 		{"/local/domain/0/backend/vif/5", Key{Front: 5}, "", 1},
-		{"/local/domain/0/backend/vif/5/0", Key{5, 0}, "", 2},
-		{"/local/domain/0/backend/vif/5/0/state", Key{5, 0}, "state", 3},
-		{"/local/domain/0/backend/vif/5/0/queue-0/x", Key{5, 0}, "queue-0/x", 3},
+		{"/local/domain/0/backend/vif/5/0", Key{Front: 5, Device: 0}, "", 2},
+		{"/local/domain/0/backend/vif/5/0/state", Key{Front: 5, Device: 0}, "state", 3},
+		{"/local/domain/0/backend/vif/5/0/queue-0/x", Key{Front: 5, Device: 0}, "queue-0/x", 3},
 		{"/local/domain/0/backend/vif/junk/0", Key{}, "", -1},
 		{"/local/domain/0/backend/vif/5/junk", Key{}, "", -1},
 		{"/local/domain/0/backend/vbd/5/0", Key{}, "", -1},

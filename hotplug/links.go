@@ -1,6 +1,7 @@
 package hotplug
 
 import (
+	"slices"
 	"strings"
 	"sync"
 
@@ -16,6 +17,7 @@ type linkTable struct {
 	parents map[Key]int            // links whose parent device is netback's of that NIC, whatever their names
 	bridges map[string]bridgeFacts // by name: what can be named as a bridge
 	names   map[int]string         // of all links, by index
+	called  map[string]int         // the other way round
 	wanted  map[string]map[Key]struct{}
 	wants   map[Key]wish
 }
@@ -36,7 +38,7 @@ type bridgeFacts struct {
 
 func newLinkTable() *linkTable {
 	return &linkTable{
-		byKey: map[Key]int{}, byIndex: map[int]claimed{}, parents: map[Key]int{}, bridges: map[string]bridgeFacts{}, names: map[int]string{},
+		byKey: map[Key]int{}, byIndex: map[int]claimed{}, parents: map[Key]int{}, bridges: map[string]bridgeFacts{}, names: map[int]string{}, called: map[string]int{},
 		wanted: map[string]map[Key]struct{}{}, wants: map[Key]wish{},
 	}
 }
@@ -192,12 +194,22 @@ func (t *linkTable) rename(ev bridge.LinkEvent) (freed string) {
 	if old := t.names[i]; old != name || ev.Deleted {
 		freed = old
 	}
+	if freed != "" && t.called[freed] == i {
+		delete(t.called, freed)
+	}
 	if ev.Deleted {
 		delete(t.names, i)
 		return freed
 	}
-	t.names[i] = name
+	t.names[i], t.called[name] = name, i
 	return freed
+}
+
+// has says that a link of one of these names exists.
+func (t *linkTable) has(names []bridge.Name) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.ContainsFunc(names, func(n bridge.Name) bool { return t.called[string(n)] != 0 })
 }
 
 // portChange says whether a port's NIC should look.
@@ -218,7 +230,7 @@ func (t *linkTable) portChange(k Key, ev bridge.LinkEvent) (out []Key) {
 	return out
 }
 
-// portKey finds the NIC that a link belongs to: by its claim, by its parent device, or by its name.
+// portKey finds the port that a link is: by its claim, by its parent device, by a tap's mark, or by its name.
 func (t *linkTable) portKey(l bridge.Link) (Key, bool) {
 	if c, ok := t.byIndex[l.Index]; ok {
 		return c.key, true
@@ -226,6 +238,9 @@ func (t *linkTable) portKey(l bridge.Link) (Key, bool) {
 	if l.ParentBus == backendBus {
 		k, err := ParseParent(l.Parent)
 		return k, err == nil
+	}
+	if k, ok := tapOf(l); ok {
+		return k, true
 	}
 	k, err := ParseVIF(string(l.Name))
 	return k, err == nil
@@ -236,7 +251,8 @@ const backendBus = "xen-backend"
 
 // sameLink compares what the engine decides by.
 func sameLink(a, b bridge.Link) bool {
-	return a.Index == b.Index && a.Name == b.Name && a.MAC == b.MAC && a.MTU == b.MTU && a.Master == b.Master && a.Up == b.Up
+	return a.Index == b.Index && a.Name == b.Name && a.MAC == b.MAC && a.MTU == b.MTU && a.Master == b.Master && a.Up == b.Up &&
+		(a.Alias == b.Alias || madeFor(&a) == madeFor(&b))
 }
 
 // bridgeChange updates the table of devices that can be named as a bridge, and returns the names whose NICs should look again.

@@ -17,7 +17,7 @@ func changed(l bridge.Link) bridge.LinkEvent { return bridge.LinkEvent{Link: l} 
 
 func TestLinkTableFindsTheNICOfALink(t *testing.T) {
 	tb := newLinkTable()
-	k := Key{5, 0}
+	k := Key{Front: 5, Device: 0}
 	assert.Equal(t, []Key{k}, tb.event(changed(port(10, "vif5.0", 0))), "by name")
 	renamed := port(11, "web0", 0)
 	renamed.Parent, renamed.ParentBus = "vif-5-0", backendBus
@@ -33,45 +33,45 @@ func TestLinkTableFindsTheNICOfALink(t *testing.T) {
 
 func TestLinkTableMarksABridgesNICsOnlyWhenItMatters(t *testing.T) {
 	tb := newLinkTable()
-	tb.wish(Key{5, 0}, wish{bridge: "xenbr0"})
-	tb.wish(Key{6, 0}, wish{bridge: "xenbr0"})
-	tb.wish(Key{7, 0}, wish{bridge: "xenbr1"})
+	tb.wish(Key{Front: 5, Device: 0}, wish{bridge: "xenbr0"})
+	tb.wish(Key{Front: 6, Device: 0}, wish{bridge: "xenbr0"})
+	tb.wish(Key{Front: 7, Device: 0}, wish{bridge: "xenbr1"})
 	br := bridge.Link{Index: 3, Name: "xenbr0", Kind: "bridge", MTU: 1500}
-	both := []Key{{5, 0}, {6, 0}}
+	both := []Key{{Front: 5}, {Front: 6}}
 	assert.Equal(t, both, sorted(tb.event(changed(br))), "it came")
 	assert.Empty(t, tb.event(changed(br)), "it is as it was")
 	br.MTU = 9000
 	assert.Equal(t, both, sorted(tb.event(changed(br))), "another MTU")
 	renamed := br
 	renamed.Name = "xenbr1"
-	assert.Equal(t, []Key{{5, 0}, {6, 0}, {7, 0}}, sorted(tb.event(changed(renamed))), "another name concerns those who want the old and those who want the new")
-	assert.Equal(t, []Key{{7, 0}}, sorted(tb.event(bridge.LinkEvent{Link: renamed, Deleted: true})), "it went")
-	tb.wish(Key{6, 0}, wish{bridge: "xenbr2"})
-	assert.Equal(t, []Key{{5, 0}}, sorted(tb.event(changed(br))))
+	assert.Equal(t, []Key{{Front: 5}, {Front: 6}, {Front: 7}}, sorted(tb.event(changed(renamed))), "another name concerns those who want the old and those who want the new")
+	assert.Equal(t, []Key{{Front: 7}}, sorted(tb.event(bridge.LinkEvent{Link: renamed, Deleted: true})), "it went")
+	tb.wish(Key{Front: 6, Device: 0}, wish{bridge: "xenbr2"})
+	assert.Equal(t, []Key{{Front: 5}}, sorted(tb.event(changed(br))))
 }
 
 func TestLinkTableLegacyName(t *testing.T) {
 	tb := newLinkTable()
-	tb.wish(Key{5, 0}, wish{bridge: "xenbr0"})
-	assert.Equal(t, []Key{{5, 0}}, tb.event(changed(bridge.Link{Index: 3, Name: "eth0", Kind: "bridge"})))
+	tb.wish(Key{Front: 5, Device: 0}, wish{bridge: "xenbr0"})
+	assert.Equal(t, []Key{{Front: 5}}, tb.event(changed(bridge.Link{Index: 3, Name: "eth0", Kind: "bridge"})))
 }
 
 // A dump after lost events marks what changed, what came, and what is gone.
 func TestLinkTableReset(t *testing.T) {
 	tb := newLinkTable()
-	tb.claim(Key{5, 0}, port(10, "vif5.0", 3))
-	tb.claim(Key{6, 0}, port(11, "vif6.0", 3))
-	tb.claim(Key{7, 0}, port(12, "vif7.0", 3))
-	tb.wish(Key{8, 0}, wish{bridge: "xenbr9"})
+	tb.claim(Key{Front: 5, Device: 0}, port(10, "vif5.0", 3))
+	tb.claim(Key{Front: 6, Device: 0}, port(11, "vif6.0", 3))
+	tb.claim(Key{Front: 7, Device: 0}, port(12, "vif7.0", 3))
+	tb.wish(Key{Front: 8, Device: 0}, wish{bridge: "xenbr9"})
 	tb.event(changed(bridge.Link{Index: 4, Name: "xenbr9", Kind: "bridge"}))
 	got := tb.reset([]bridge.Link{port(10, "vif5.0", 3), port(11, "vif6.0", 0), port(13, "vif9.0", 0)})
-	assert.Equal(t, []Key{{6, 0}, {7, 0}, {8, 0}, {9, 0}}, sorted(got))
+	assert.Equal(t, []Key{{Front: 6}, {Front: 7}, {Front: 8}, {Front: 9}}, sorted(got))
 }
 
 func TestLinkTableForgets(t *testing.T) {
 	tb := newLinkTable()
 	for i := range 100 {
-		k := Key{5, uint32(i)}
+		k := Key{Front: 5, Device: uint32(i)}
 		tb.claim(k, port(i+1, k.VIF(), 3))
 		tb.claim(k, port(i+1001, k.VIF(), 3))
 		tb.wish(k, wish{bridge: "xenbr0"})

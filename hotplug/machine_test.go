@@ -15,17 +15,22 @@ import (
 // machine is a NIC's whole life against a model of kernel and store: the toolstack, netback, the guest and administrators do what they like
 // in any order, and the engine's judgement runs between.
 type machine struct {
-	f   Facts // the model: what is
-	m   Memory
-	now time.Time
+	f     Facts        // the model: what is
+	birth func() Facts // what it begins with, and may be again
+	m     Memory
+	now   time.Time
 }
 
 func newMachine(t *rapid.T) *machine {
-	f := born()
+	return lifeOf(t, born)
+}
+
+func lifeOf(t *rapid.T, birth func() Facts) *machine {
+	f := birth()
 	if rapid.Bool().Draw(t, "unborn") {
 		f.Node, f.Link = nil, nil
 	}
-	return &machine{f: f, now: epoch}
+	return &machine{f: f, birth: birth, now: epoch}
 }
 
 func (m *machine) node(change func(*Node)) {
@@ -48,7 +53,7 @@ func (m *machine) link(change func(*bridge.Link)) {
 // actions are what others do.
 func (m *machine) actions() map[string]func(*rapid.T) {
 	return map[string]func(*rapid.T){
-		"attach":  func(*rapid.T) { m.f.Node = born().Node },
+		"attach":  func(*rapid.T) { m.f.Node = m.birth().Node },
 		"erase":   func(*rapid.T) { m.f.Node = nil },
 		"offline": func(*rapid.T) { m.node(func(n *Node) { n.Online = false }) },
 		"asked":   func(*rapid.T) { m.m.OfflineAsked = true },
@@ -65,7 +70,7 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 			m.node(func(n *Node) { n.VIFName = bridge.Name(rapid.SampledFrom([]string{"", "web0"}).Draw(t, "vifname")) })
 		},
 		"netdev": func(t *rapid.T) {
-			l := *born().Link
+			l := *m.birth().Link
 			l.Index = rapid.IntRange(10, 12).Draw(t, "index")
 			m.f.Link, m.f.Master, m.f.Addresses = &l, "", nil
 		},
@@ -95,7 +100,7 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 			m.f.Bridge = &b
 		},
 		"refused": func(*rapid.T) {
-			if m.f.Link != nil {
+			if m.f.Link != nil && !m.f.Key.Tap {
 				m.m.Clamped = m.f.Link.Index
 			}
 		},
@@ -165,7 +170,7 @@ func (m *machine) judge(t *rapid.T, d Decision) {
 	if len(d.Steps) == 0 {
 		return
 	}
-	require.NotNil(t, f.Node, "steps without a node")
+	require.True(t, f.Node != nil || f.Key.Tap && f.Domain.UUID != "", "steps without a node")
 	require.NotNil(t, f.Link, "steps without a netdev")
 	for _, s := range d.Steps {
 		require.False(t, m.m.Clamped == f.Link.Index && s.Change.MTU > ethernetMTU, "the clamp is fought: %s", text(d))
@@ -176,9 +181,10 @@ func (m *machine) judge(t *rapid.T, d Decision) {
 		require.True(t, ours, "taken from another's bridge: %s", text(d))
 		require.Equal(t, "bridge", f.Bridge.Kind)
 		require.True(t, f.Node.Online)
-		require.GreaterOrEqual(t, f.Node.State, StateInitWait)
+		require.True(t, f.Key.Tap || f.Node.State >= StateInitWait)
+		require.False(t, f.Key.Tap && f.Node.Type != typeIOEmu, "a tap without its backend")
 	case Draining:
-		require.True(t, !f.Node.Online, "released while online")
+		require.True(t, f.Node == nil || !f.Node.Online, "released while online")
 		require.False(t, slices.ContainsFunc(d.Steps, func(s Step) bool { return s.Op == OpConnect }))
 	default:
 		require.Failf(t, "steps", "in state %v", d.State)
@@ -192,9 +198,9 @@ func (m *machine) right(t *rapid.T) {
 	require.True(t, l.Up)
 	require.Equal(t, portMAC, l.MAC)
 	require.Empty(t, m.f.Addresses)
-	require.Equal(t, statusConnected, n.Status)
-	if n.VIFName != "" {
-		require.Equal(t, n.VIFName, l.Name)
+	require.True(t, m.f.Key.Tap || n.Status == statusConnected)
+	if name := m.f.wantedName(); name != "" {
+		require.Equal(t, name, l.Name)
 	}
 	if n.MTU != 0 && n.MTU <= ethernetMTU {
 		require.Equal(t, n.MTU, l.MTU)
@@ -205,4 +211,18 @@ func (m *machine) right(t *rapid.T) {
 // nothing is begun that is objected to, nobody else's port is taken, and what is called plugged is.
 func TestLifeOfANIC(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) { t.Repeat(newMachine(t).actions()) })
+}
+
+// The same of QEMU's tap, which nobody else's node may claim.
+func TestLifeOfATap(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m := lifeOf(t, bornTap)
+		actions := m.actions()
+		actions["type"] = func(t *rapid.T) {
+			m.node(func(n *Node) { n.Type = rapid.SampledFrom([]string{"vif", typeIOEmu}).Draw(t, "type") })
+		}
+		actions["domain"] = func(t *rapid.T) { m.f.Domain.UUID = rapid.SampledFrom([]string{"", "u-5"}).Draw(t, "uuid") }
+		actions["awaited"] = func(t *rapid.T) { m.f.Awaited = rapid.Bool().Draw(t, "awaited") }
+		t.Repeat(actions)
+	})
 }

@@ -7,6 +7,7 @@ import (
 
 	"vifplug/bridge"
 	"vifplug/bridge/network"
+	"vifplug/hotplug/paths"
 )
 
 // Network is what the engine knows of a declared network: how guests' NICs name it, and what they find there.
@@ -19,6 +20,8 @@ type Network struct {
 	Filtering bool        // its bridge filters VLANs, so that a NIC may say which is its own
 	PVID      int         // of such a bridge: the VLAN of a NIC that says none; 0: none
 	MTU       int         // declared, in bytes; 0: as what it stands on has
+	Path      paths.Path  // "": as the policy has it
+	Guard     paths.Guard // "": as the policy has it
 }
 
 // Networks are the declared networks. The zero value is a host that declares none.
@@ -31,6 +34,7 @@ func NetworksOf(s network.Spec) Networks {
 		n := &s.Networks[i]
 		one := Network{
 			Number: n.Number, Name: n.Name, ID: n.ID, Roles: n.Roles.String(), Guests: n.HasBridge(), Filtering: n.VLANFiltering, MTU: n.MTU, PVID: firstVLAN,
+			Path: paths.Path(n.Path), Guard: paths.Guard(n.Guard),
 		}
 		if text, declared := n.Bridge[keyPVID]; declared {
 			one.PVID, _ = strconv.Atoi(text) // checked where the declaration was read

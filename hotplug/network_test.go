@@ -59,15 +59,15 @@ func TestFindNetwork(t *testing.T) {
 
 // A declared network may have a name that no device can have; only such names pass, and only as they are declared.
 func TestParseNodeTakesDeclaredNames(t *testing.T) {
-	n, err := parseNode(Key{5, 0}, values("bridge", "guests-of-the-second-floor"), declared())
+	n, err := parseNode(Key{Front: 5, Device: 0}, values("bridge", "guests-of-the-second-floor"), declared())
 	require.NoError(t, err)
 	assert.Equal(t, "4B", n.bridgeName())
 	assert.Equal(t, "guests-of-the-second-floor", n.networkName())
-	n, err = parseNode(Key{5, 0}, values("bridge", "xenbr0"), declared())
+	n, err = parseNode(Key{Front: 5, Device: 0}, values("bridge", "xenbr0"), declared())
 	require.NoError(t, err)
 	assert.Equal(t, "xenbr0", n.bridgeName())
 	assert.Empty(t, n.networkName())
-	_, err = parseNode(Key{5, 0}, values("bridge", "guests-of-the-third-floor"), declared())
+	_, err = parseNode(Key{Front: 5, Device: 0}, values("bridge", "guests-of-the-third-floor"), declared())
 	require.ErrorContains(t, err, `backend node bridge = "guests-of-the-third-floor": names no declared network, and is no legal device name`)
 }
 
@@ -228,7 +228,7 @@ func TestEngineServesNetworks(t *testing.T) {
 	w := newWorld(t, func(c *Config) { c.Policy = p })
 	br4 := w.kernel.bridge("4B")
 	br5 := w.kernel.add(bridge.Link{Name: "5C", Kind: "bridge", MTU: 9000, Up: true, Filtering: true})
-	port := w.kernel.vif(Key{5, 0})
+	port := w.kernel.vif(Key{Front: 5, Device: 0})
 	w.attach("guests-of-the-second-floor")
 	ev := w.next(NICPlugged)
 	assert.Equal(t, []string{"4B", "guests-of-the-second-floor"}, []string{ev.Bridge, ev.Network})
@@ -238,7 +238,7 @@ func TestEngineServesNetworks(t *testing.T) {
 	assert.Contains(t, w.log.String(), "network=guests-of-the-second-floor")
 
 	w.write(back+"/bridge", "trunk", back+"/vlan", "13")
-	require.NoError(t, w.Follow(within(t, 20*time.Second), Key{5, 0}))
+	require.NoError(t, w.Follow(within(t, 20*time.Second), Key{Front: 5, Device: 0}))
 	ev = w.next(NICChanged)
 	assert.Equal(t, "trunk", ev.Network)
 	l := w.link(port)
@@ -284,7 +284,7 @@ func TestEngineWaitsForTheBridgeOfANetwork(t *testing.T) {
 	p := DefaultPolicy()
 	p.Networks = declared()
 	w := newWorld(t, func(c *Config) { c.Policy = p })
-	w.kernel.vif(Key{5, 0})
+	w.kernel.vif(Key{Front: 5, Device: 0})
 	w.attach("guests-of-the-second-floor")
 	w.eventually(func() bool { x, ok := w.Explain("vif5.0"); return ok && x.State == Ready })
 	w.kernel.bridge("4B")
@@ -302,20 +302,20 @@ func TestEngineWaitsForTheBridgeOfANetwork(t *testing.T) {
 func TestFollowIsNotAnsweredByWhatWas(t *testing.T) {
 	w := newWorld(t, nil)
 	w.kernel.bridge("xenbr1")
-	port := w.kernel.vif(Key{5, 0})
+	port := w.kernel.vif(Key{Front: 5, Device: 0})
 	w.attach("xenbr0")
-	require.NoError(t, w.Follow(within(t, 20*time.Second), Key{5, 0}))
+	require.NoError(t, w.Follow(within(t, 20*time.Second), Key{Front: 5, Device: 0}))
 	for i := range 40 {
 		name := []string{"xenbr1", "xenbr0"}[i%2]
 		w.write(back+"/bridge", name)
-		require.NoError(t, w.Follow(within(t, 20*time.Second), Key{5, 0}))
+		require.NoError(t, w.Follow(within(t, 20*time.Second), Key{Front: 5, Device: 0}))
 		m, err := w.kernel.Link(w.link(port).Master)
 		require.NoError(t, err)
 		require.Equal(t, name, string(m.Name))
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	require.Error(t, w.Follow(ctx, Key{6, 0}))
+	require.Error(t, w.Follow(ctx, Key{Front: 6, Device: 0}))
 }
 
 func TestNetworkInJSON(t *testing.T) {

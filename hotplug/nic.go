@@ -1,6 +1,7 @@
 package hotplug
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
@@ -123,12 +124,20 @@ func (n *nic) arm(d time.Duration, wake func()) {
 // justPlugged says that the port was worked on and read back this very moment: who asks for that now has the answer. The caller holds mu.
 func (n *nic) justPlugged() bool { return n.mem.State == Plugged && time.Since(n.plugged) < echoes }
 
+// awaited says that somebody waits for the port to be plugged. The caller holds mu.
+func (n *nic) awaited() bool {
+	return slices.ContainsFunc(n.waiters, func(w waiter) bool { return w.want == Plugged })
+}
+
 // settle answers the waiters whom the NIC's present state satisfies or disappoints. The caller holds mu. asked is how many were there when
 // the run began: later ones want a fresh look, unless this one has just plugged the NIC.
 func (n *nic) settle(asked int, s State, final bool, r *Reason) {
 	kept := n.waiters[:0]
 	for i, w := range n.waiters {
 		err, done := verdict(w.want, s, final, r)
+		if n.key.Tap && s == Gone {
+			err = nil // it is not to be here, or not yet
+		}
 		if fresh := i >= asked && (w.anew || !(w.want == Plugged && n.justPlugged())); fresh || !done {
 			kept = append(kept, w)
 			continue

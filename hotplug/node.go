@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"vifplug/bridge"
+	"vifplug/hotplug/paths"
 	"vifplug/xenstore"
 )
 
@@ -48,9 +49,10 @@ type Node struct {
 	MTU     int         // 0: as the bridge has
 	Type    string      // "vif" or "vif_ioemu"
 	Script  string
-	Status  string // hotplug-status
-	Error   string // hotplug-error, as somebody left it
-	VM      string // /vm/UUID of the guest: part of the incarnation
+	Status  string     // hotplug-status
+	Error   string     // hotplug-error, as somebody left it
+	VM      string     // /vm/UUID of the guest: part of the incarnation
+	Path    paths.Path // the NIC's own wish, by `vifctl path`; "": none
 }
 
 // Problem is a value in the backend directory that does not fit its grammar.
@@ -69,8 +71,11 @@ func (p *Problem) Unwrap() error { return p.Err }
 // nodeKeys are the backend keys that the engine reads, in the order of readNode's replies. frontend-id and state stand first: without
 // both there is no device (libxl and netback take a missing state for a backend that is gone).
 var nodeKeys = [...]string{
-	"frontend-id", "state", "online", "bridge", "vifname", "mac", "mtu", "type", "script", "hotplug-status", "hotplug-error", "vlan",
+	"frontend-id", "state", "online", "bridge", "vifname", "mac", "mtu", "type", "script", "hotplug-status", "hotplug-error", "vlan", pathKey,
 }
+
+// pathKey is vifplug's own key in a NIC's backend directory: which path its frames are to take, and those of its tap.
+const pathKey = "path"
 
 // alwaysRead are frontend-id, state, online and hotplug-status.
 const alwaysRead staleSet = 1<<0 | 1<<1 | 1<<2 | 1<<9
@@ -112,6 +117,10 @@ func parseNode(k Key, v map[string]string, declared Networks) (*Node, error) {
 	if s := v["vlan"]; s != "" {
 		n.VLAN, err = ParseVLAN(s)
 		keep("vlan", s, err)
+	}
+	if s := v[pathKey]; s != "" {
+		n.Path, err = paths.Parse(s)
+		keep(pathKey, s, err)
 	}
 	return n, first
 }
@@ -178,12 +187,15 @@ func checkFrontend(k Key, s string) error {
 // emuSuffix is what the tap beside a vif has behind the vif's name (xen: libxl_nic.c libxl__device_nic_devname).
 const emuSuffix = "-emu"
 
+// typeIOEmu is the type of a NIC that QEMU emulates as well.
+const typeIOEmu = "vif_ioemu"
+
 func parseVIFName(s, nicType string) (bridge.Name, error) {
 	name, err := bridge.ParseName(s)
 	if err != nil {
 		return "", err
 	}
-	if nicType == "vif_ioemu" && len(s) > maxName-len(emuSuffix) {
+	if nicType == typeIOEmu && len(s) > maxName-len(emuSuffix) {
 		return "", fmt.Errorf("is longer than %d bytes, so that its tap %s%s would not fit a device name", maxName-len(emuSuffix), s, emuSuffix)
 	}
 	return name, nil

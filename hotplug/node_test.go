@@ -18,14 +18,14 @@ func values(kv ...string) map[string]string {
 }
 
 func TestParseNode(t *testing.T) {
-	n, err := parseNode(Key{5, 0}, values("mac", "00:16:3E:01:02:03", "mtu", "9000", "vifname", "web0", "script", "/etc/xen/scripts/vif-plug",
+	n, err := parseNode(Key{Front: 5, Device: 0}, values("mac", "00:16:3E:01:02:03", "mtu", "9000", "vifname", "web0", "script", "/etc/xen/scripts/vif-plug",
 		"hotplug-status", "connected", "hotplug-error", "old", "vlan", "13"), nil)
 	require.NoError(t, err)
 	assert.Equal(t, &Node{
 		State: StateInitWait, Online: true, Bridge: "xenbr0", VIFName: "web0", MAC: "00:16:3e:01:02:03", MTU: 9000, Type: "vif",
 		Script: "/etc/xen/scripts/vif-plug", Status: "connected", Error: "old", VLAN: 13,
 	}, n)
-	n, err = parseNode(Key{5, 0}, map[string]string{"frontend-id": "5"}, nil)
+	n, err = parseNode(Key{Front: 5, Device: 0}, map[string]string{"frontend-id": "5"}, nil)
 	require.NoError(t, err)
 	assert.Equal(t, &Node{Online: true}, n, "missing nodes are no problem: the toolstack may still be writing")
 }
@@ -68,7 +68,7 @@ func TestParseNodeProblems(t *testing.T) {
 		{"frontend-id", "-5"},
 		{"frontend-id", ""},
 	} {
-		_, err := parseNode(Key{5, 0}, values(c.node, c.value), Networks{{Name: "other", ID: "4B"}})
+		_, err := parseNode(Key{Front: 5, Device: 0}, values(c.node, c.value), Networks{{Name: "other", ID: "4B"}})
 		var p *Problem
 		if assert.ErrorAs(t, err, &p, "%s = %q", c.node, c.value) {
 			assert.Equal(t, c.node, p.Node)
@@ -80,11 +80,11 @@ func TestParseNodeProblems(t *testing.T) {
 
 // Row 7: with an emulated NIC the tap's name, with -emu behind, must fit as well.
 func TestParseNodeLeavesRoomForTheTap(t *testing.T) {
-	_, err := parseNode(Key{5, 0}, values("vifname", "elevenbytes", "type", "vif_ioemu"), nil)
+	_, err := parseNode(Key{Front: 5, Device: 0}, values("vifname", "elevenbytes", "type", "vif_ioemu"), nil)
 	require.NoError(t, err)
-	_, err = parseNode(Key{5, 0}, values("vifname", "twelve-bytes", "type", "vif_ioemu"), nil)
+	_, err = parseNode(Key{Front: 5, Device: 0}, values("vifname", "twelve-bytes", "type", "vif_ioemu"), nil)
 	require.Error(t, err)
-	_, err = parseNode(Key{5, 0}, values("vifname", "twelve-bytes"), nil)
+	_, err = parseNode(Key{Front: 5, Device: 0}, values("vifname", "twelve-bytes"), nil)
 	require.NoError(t, err)
 }
 
@@ -111,7 +111,7 @@ func FuzzParseNode(f *testing.F) {
 	f.Add("5", "2", "1", "xenbr0", "web0", "00:16:3e:01:02:03", "1500", "vif")
 	f.Add("5", "9", "x", "$(x)", "%d", "zz", "-1", "vif_ioemu")
 	f.Fuzz(func(t *testing.T, front, state, online, br, vifname, mac, mtu, kind string) {
-		n, err := parseNode(Key{5, 0}, map[string]string{
+		n, err := parseNode(Key{Front: 5, Device: 0}, map[string]string{
 			"frontend-id": front, "state": state, "online": online, "bridge": br, "vifname": vifname, "mac": mac, "mtu": mtu, "type": kind,
 		}, nil)
 		if err != nil {

@@ -14,8 +14,8 @@ import (
 
 // observe reads all that Decide may know of a NIC: one pipelined read of the store, and the links that it speaks of. The link is looked at
 // while the store answers.
-func (e *Engine) observe(ctx context.Context, n *nic, p Policy) (Facts, error) {
-	f := Facts{Key: n.key, Domain: Domain{ID: uint16(n.key.Front)}}
+func (e *Engine) observe(ctx context.Context, n *nic, p Policy, awaited bool) (Facts, error) {
+	f := Facts{Key: n.key, Domain: Domain{ID: uint16(n.key.Front)}, Awaited: awaited}
 	asked := e.askNode(ctx, n)
 	linkErr := e.observeLink(&f)
 	if err := e.observeNode(ctx, n, asked, &f, p.Networks); err != nil {
@@ -25,11 +25,18 @@ func (e *Engine) observe(ctx context.Context, n *nic, p Policy) (Facts, error) {
 	if f.Link == nil && linkErr == nil && f.Node != nil && f.Node.VIFName != "" {
 		linkErr = e.observeLink(&f) // it may have that name, which only the node tells
 	}
+	if f.Node == nil && f.Link != nil && f.Key.Tap && linkErr == nil {
+		linkErr = e.observeMaster(&f) // it may have to be released
+	}
 	if f.Node == nil || linkErr != nil {
 		return f, linkErr
 	}
 	if err := e.observeBridge(&f, p); err != nil {
 		return f, err
+	}
+	e.observeGuard(&f)
+	if f.Link == nil && f.Key.Tap {
+		return f, e.observeElsewhere(ctx, &f)
 	}
 	if f.Link == nil && f.Node.State >= StateClosing { // netback gives up by closing; an older error node says nothing
 		f.KernelError = e.kernelError(ctx, n.key)
@@ -78,6 +85,9 @@ func (e *Engine) observeNode(ctx context.Context, n *nic, asked reading, f *Fact
 		}
 		if !n.touched() {
 			break
+		}
+		if n.node.values[0] == "" {
+			n.touch("") // it is just appearing, and the guest's name with it
 		}
 	}
 	f.Domain = n.node.domain
@@ -141,11 +151,7 @@ func (e *Engine) findLink(f *Facts) (*bridge.Link, error) {
 			return nil, err
 		}
 	}
-	names := []bridge.Name{bridge.Name(f.Key.VIF())}
-	if f.Node != nil && f.Node.VIFName != "" {
-		names = append(names, f.Node.VIFName)
-	}
-	for _, name := range names {
+	for _, name := range f.names() {
 		l, err := e.cfg.Links.LinkByName(name)
 		if err == nil && e.isOf(f, l) {
 			return &l, nil
@@ -157,8 +163,23 @@ func (e *Engine) findLink(f *Facts) (*bridge.Link, error) {
 	return nil, nil
 }
 
-// isOf says whether a link is the NIC's netdev.
+// names are what the device may be called, as far as is known.
+func (f *Facts) names() []bridge.Name {
+	if f.Key.Tap {
+		return tapNames(f.Key, f.Node)
+	}
+	names := []bridge.Name{bridge.Name(f.Key.VIF())}
+	if f.Node != nil && f.Node.VIFName != "" {
+		names = append(names, f.Node.VIFName)
+	}
+	return names
+}
+
+// isOf says whether a link is the NIC's netdev, or its tap.
 func (e *Engine) isOf(f *Facts, l bridge.Link) bool {
+	if f.Key.Tap {
+		return e.isTapOf(f, l)
+	}
 	if l.ParentBus == backendBus {
 		return l.Parent == f.Key.Parent()
 	}
@@ -186,7 +207,7 @@ func (e *Engine) observeBridge(f *Facts, p Policy) error {
 	if f.Link == nil {
 		return nil
 	}
-	if v := f.Node.VIFName; v != "" && f.Link.Name != v {
+	if v := f.wantedName(); v != "" && f.Link.Name != v {
 		if f.NameOwner, err = e.lookup(string(v)); err != nil {
 			return err
 		}
@@ -275,12 +296,16 @@ func (f Facts) String() string {
 	} else {
 		fmt.Fprintf(&b, "backend state %d (%v), online %v, bridge %q%s, hotplug-status %q", uint8(f.Node.State), f.Node.State, f.Node.Online, clip(f.Node.Bridge), networkText(f.Node), clip(f.Node.Status))
 	}
+	device := "netdev"
+	if f.Key.Tap {
+		device = "tap"
+	}
 	if f.Link == nil {
-		b.WriteString("; no netdev")
+		b.WriteString("; no " + device)
 		return b.String()
 	}
 	l := f.Link
-	fmt.Fprintf(&b, "; netdev %s (index %d), %s, MTU %d, on %s", l.Name, l.Index, upText(l.Up), l.MTU, orNone(f.Master))
+	fmt.Fprintf(&b, "; %s %s (index %d), %s, MTU %d, on %s", device, l.Name, l.Index, upText(l.Up), l.MTU, orNone(f.Master))
 	if f.Node != nil && f.Bridge == nil {
 		b.WriteString("; that bridge does not exist")
 	}

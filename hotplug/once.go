@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"vifplug/bridge"
+	"vifplug/hotplug/paths"
 	"vifplug/xenstore"
 )
 
@@ -23,9 +24,10 @@ func Self(ctx context.Context, store *xenstore.Client) (xenstore.DomID, error) {
 	return xenstore.ParseDomID(strings.TrimSpace(text))
 }
 
-// Once does what the daemon would do for one NIC, and nothing else: vif-plug's way where no daemon runs. online plugs it, otherwise a port
-// that netback left behind is released. It waits until the outcome is known or ctx ends.
-func Once(ctx context.Context, store *xenstore.Client, k Key, online bool, p Policy) error {
+// Once does what the daemon would do for one NIC or tap, and nothing else: vif-plug's way where no daemon runs. online plugs it, otherwise a port
+// that netback or QEMU left behind is released. It waits until the outcome is known or ctx ends.
+// bpf is the directory where its guard is pinned, if it is to have one.
+func Once(ctx context.Context, store *xenstore.Client, k Key, online bool, p Policy, bpf string) error {
 	self, err := Self(ctx, store)
 	if err != nil {
 		return err
@@ -39,7 +41,8 @@ func Once(ctx context.Context, store *xenstore.Client, k Key, online bool, p Pol
 	if err != nil {
 		return err
 	}
-	e, err := Start(ctx, Config{Store: store, Self: self, Links: links, Monitor: monitor, Policy: p, Only: &k, Workers: 1})
+	pc := paths.OfKernel(links, bpf, nil)
+	e, err := Start(ctx, Config{Store: store, Self: self, Links: links, Monitor: monitor, Policy: p, Only: &k, Workers: 1, Paths: &pc})
 	if err != nil {
 		return err
 	}
@@ -50,7 +53,8 @@ func Once(ctx context.Context, store *xenstore.Client, k Key, online bool, p Pol
 	return e.Unplug(ctx, k)
 }
 
-// WriteError leaves a failure that no engine has reported in the NIC's node, for libxl to log. A node that is gone stays gone.
+// WriteError leaves a failure that no engine has reported in the NIC's node, for libxl to log. A node that is gone stays gone. A tap's failure leaves
+// the NIC's hotplug-status as it is.
 func WriteError(ctx context.Context, store *xenstore.Client, k Key, text string) error {
 	self, err := Self(ctx, store)
 	if err != nil {
@@ -63,6 +67,9 @@ func WriteError(ctx context.Context, store *xenstore.Client, k Key, text string)
 		}
 		if err := tx.Write(ctx, dir+"/hotplug-error", text); err != nil {
 			return err
+		}
+		if k.Tap {
+			return nil
 		}
 		return tx.Write(ctx, dir+"/hotplug-status", "error")
 	})

@@ -19,12 +19,12 @@ func (e *Engine) pass(ctx context.Context, k Key) {
 	}
 	n := e.nic(k)
 	n.mu.Lock()
-	asked, mem := len(n.waiters), n.mem
+	asked, awaited, mem := len(n.waiters), n.awaited(), n.mem
 	n.mu.Unlock()
 
 	start := time.Now()
 	p := *e.policy.Load()
-	f, err := e.observe(ctx, n, p)
+	f, err := e.observe(ctx, n, p, awaited)
 	if err != nil {
 		e.passBroken(n, err)
 		return
@@ -70,10 +70,10 @@ func (n *nic) begin() Memory {
 // passBroken ends a run that could not observe. The store's reconnect or the next change marks the key again.
 func (e *Engine) passBroken(n *nic, err error) {
 	if errors.Is(err, xenstore.ErrDisconnected) || errors.Is(err, xenstore.ErrClosed) || errors.Is(err, context.Canceled) {
-		e.log.Debug("observation broken off", "vif", n.key.VIF(), "err", err)
+		e.log.Debug("observation broken off", "vif", n.key.String(), "err", err)
 		return
 	}
-	e.log.Warn("cannot observe", "vif", n.key.VIF(), "err", err)
+	e.log.Warn("cannot observe", "vif", n.key.String(), "err", err)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.retries++
@@ -88,7 +88,8 @@ func (e *Engine) remember(n *nic, f Facts) {
 		e.table.noLink(n.key)
 	}
 	if f.Node != nil {
-		e.table.wish(n.key, wish{bridge: f.Node.bridgeName(), vifname: string(f.Node.VIFName)})
+		e.table.wish(n.key, wish{bridge: f.Node.bridgeName(), vifname: string(f.wantedName())})
+		e.lookForTap(n.key, f.Node)
 	}
 }
 
@@ -164,6 +165,10 @@ func (e *Engine) doBatch(ctx context.Context, c *connection, f *Facts, d *Decisi
 		return err
 	case OpVLAN:
 		return e.setVLAN(f, s.VLAN)
+	case OpGuard:
+		err := e.keeper.Guard(e.wishOf(*f))
+		f.Guarded = err == nil
+		return err
 	case OpVerify:
 		return e.verify(f, d)
 	case OpConnect:
@@ -196,7 +201,7 @@ func (e *Engine) setEach(f *Facts, batch []Step, err error) error {
 		}
 		switch {
 		case err == nil:
-		case s.Change.MTU > ethernetMTU && errors.Is(err, bridge.ErrInvalid):
+		case !f.Key.Tap && s.Change.MTU > ethernetMTU && errors.Is(err, bridge.ErrInvalid):
 			return fmt.Errorf("%w: %w", errClamped, err)
 		default:
 			return fmt.Errorf("%s: %w", s.Text, err)
@@ -248,11 +253,9 @@ func (e *Engine) verify(f *Facts, d *Decision) error {
 // finish records the outcome, tells it, and answers who waits.
 func (e *Engine) finish(n *nic, f Facts, d Decision, run Run, asked int) {
 	run.Decided, run.Reason = d.State, d.Reason
+	e.tellKeeper(n.key, f, d)
 	e.report(n, f, d, run)
-	if d.State == Failed {
-		e.writeFailure(n.key, f, d.Reason)
-		n.touch("hotplug-error") // the store's event may come after the next run
-	}
+	e.tellNode(n, f, d)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if failedStep(d) {
@@ -265,6 +268,17 @@ func (e *Engine) finish(n *nic, f Facts, d Decision, run Run, asked int) {
 	n.settle(asked, d.State, d.Final, d.Reason)
 	if d.State == Gone {
 		e.forget(n)
+	}
+}
+
+// tellNode has the node say a failure. The store's event of that may come after the next run.
+func (e *Engine) tellNode(n *nic, f Facts, d Decision) {
+	switch {
+	case n.key.Tap:
+		e.tellTap(n, f, d)
+	case d.State == Failed:
+		e.writeFailure(n.key, f, d.Reason)
+		n.touch("hotplug-error")
 	}
 }
 

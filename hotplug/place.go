@@ -82,11 +82,16 @@ func vlanText(vlan int) string {
 	return fmt.Sprintf("take part in VLAN %d alone, untagged", vlan)
 }
 
-// portAlias says whose port it is, within the kernel's 255 bytes (linux: IFALIASZ). The name is dom0's text, but checked all the same.
+// portAlias says whose port it is, within the kernel's 255 bytes (linux: IFALIASZ), as [network.ParseAlias] reads it. The name is dom0's text, but
+// checked all the same.
 func portAlias(f Facts) string {
 	name := printable(f.Domain.Name, 64)
 	if name == "" {
 		name = "?"
 	}
-	return network.PortAlias(name, uint16(f.Key.Front), int(f.Key.Device), cmp.Or(f.Node.networkName(), string(f.Bridge.Name)))
+	on := cmp.Or(f.Node.networkName(), string(f.Bridge.Name))
+	if f.Key.Tap {
+		return network.TapAlias(name, uint16(f.Key.Front), int(f.Key.Device), on, string(madeFor(f.Link)))
+	}
+	return network.PortAlias(name, uint16(f.Key.Front), int(f.Key.Device), on)
 }

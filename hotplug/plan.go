@@ -23,6 +23,25 @@ type Facts struct {
 	Master      string            // name of the netdev's present master, "" for none
 	KernelError string            // netback's own error text for the device, "" for none
 	Domain      Domain            // whose NIC it is, as far as the store tells
+	Awaited     bool              // somebody waits until the port is plugged
+	Guard       bool              // the guest's frames are to be held to the node's MAC address
+	Guarded     bool              // they are
+	Elsewhere   bool              // of a tap that is not here: it is not to be
+}
+
+// wantedName is the name that the device is to have; "" for the one that it was made with.
+func (f *Facts) wantedName() bridge.Name {
+	if f.Node == nil || f.Node.VIFName == "" || !f.Key.Tap {
+		return f.vifname()
+	}
+	return f.Node.VIFName + emuSuffix
+}
+
+func (f *Facts) vifname() bridge.Name {
+	if f.Node == nil {
+		return ""
+	}
+	return f.Node.VIFName
 }
 
 // Memory is what the engine remembers of a NIC between observations. All of it may be lost; then the NIC is adopted as it stands.
@@ -51,6 +70,9 @@ type Decision struct {
 // Decide is the engine's whole judgement, a pure function: what to do about the NIC of these facts, now. Facts that are right already give
 // no steps; doing the steps and observing again gives facts that are right.
 func Decide(f Facts, m Memory, now time.Time, p Policy) Decision {
+	if f.Key.Tap {
+		return decideTap(f, m, now, p)
+	}
 	d := Decision{Memory: m}
 	switch {
 	case f.Node == nil && (f.Link == nil || m.State == Absent): // a netdev that no node ever named is not ours to judge
@@ -83,7 +105,12 @@ func Decide(f Facts, m Memory, now time.Time, p Policy) Decision {
 		d.State, d.Reason = Seen, because(CodeBackendWait, "netback has not set the device up yet (state %d, %v)", uint8(f.Node.State), f.Node.State)
 		return d
 	}
-	if r := objection(f, m); r != nil {
+	return decidePort(f, d, now, p)
+}
+
+// decidePort judges a device that is there, and that is to be a port.
+func decidePort(f Facts, d Decision, now time.Time, p Policy) Decision {
+	if r := objection(f, d.Memory); r != nil {
 		if f.Master != "" && (r.Code == CodeNetworkRole || r.Code == CodeNetworkVLAN) {
 			d.Notes = append(d.Notes, "its port stays on "+f.Master+" until the NIC is moved or detached")
 		}
@@ -113,9 +140,13 @@ func decideDraining(f Facts, d Decision) Decision {
 	}
 	// netback takes the netdev away once the guest has closed; a port that outlives that, or whose toolstack asks, is released here.
 	if f.Node.State == StateClosed || d.Memory.OfflineAsked {
-		d.Steps = append(d.Steps, linkStep("take the port down", bridge.Change{Up: ptr(false)}), linkStep("release the port from "+f.Master, bridge.Change{Master: ptr(0)}))
+		d.Steps = releaseSteps(f)
 	}
 	return d
+}
+
+func releaseSteps(f Facts) []Step {
+	return []Step{linkStep("take the port down", bridge.Change{Up: ptr(false)}), linkStep("release the port from "+f.Master, bridge.Change{Master: ptr(0)})}
 }
 
 func decideNetdevMissing(f Facts, d Decision, now time.Time, p Policy) Decision {
@@ -151,8 +182,8 @@ func objection(f Facts, m Memory) *Reason {
 		return because(CodeNotABridge, "%s is not a Linux bridge but %s", f.Bridge.Name, kindText(f.Bridge))
 	case n.VLAN != 0 && f.Bridge != nil && !f.Bridge.Filtering:
 		return noVLAN(f)
-	case n.VIFName != "" && l.Name != n.VIFName && f.NameOwner != nil:
-		return because(CodeNameTaken, "the wanted name %s belongs to another device (%s)", n.VIFName, kindText(f.NameOwner))
+	case f.wantedName() != "" && l.Name != f.wantedName() && f.NameOwner != nil:
+		return because(CodeNameTaken, "the wanted name %s belongs to another device (%s)", f.wantedName(), kindText(f.NameOwner))
 	case n.MTU != 0 && l.MaxMTU > 0 && n.MTU > l.MaxMTU:
 		return because(CodeMTUTooBig, "MTU %d does not fit %s, which takes at most %d", n.MTU, l.Name, l.MaxMTU)
 	case l.Master != 0 && (f.Bridge == nil || l.Master != f.Bridge.Index) && !ours(l, m):
@@ -214,7 +245,7 @@ func decidePlug(f Facts, d Decision) Decision {
 	if len(steps) > 0 {
 		steps = append(steps, Step{Op: OpVerify, Text: verifyText})
 	}
-	if f.Node.Status != statusConnected || (len(steps) > 0 && f.Link.Master != f.Bridge.Index) || mtu != f.Link.MTU && mtu != d.Memory.MTU {
+	if !f.Key.Tap && (f.Node.Status != statusConnected || (len(steps) > 0 && f.Link.Master != f.Bridge.Index) || mtu != f.Link.MTU && mtu != d.Memory.MTU) {
 		steps = append(steps, Step{Op: OpConnect, Text: "tell the guest its MTU, write hotplug-status = connected"})
 	}
 	d.Memory.Ifindex, d.Memory.MTU = f.Link.Index, mtu
@@ -232,13 +263,13 @@ var portMAC = bridge.MAC{0xfe, 0xff, 0xff, 0xff, 0xff, 0xff}
 
 // portSteps compares the port with what it should be. The returned MTU is what the port has after the steps.
 func portSteps(f Facts, m Memory) (steps []Step, mtu int, notes []string) {
-	n, l := f.Node, f.Link
+	l, name := f.Link, f.wantedName()
 	add := func(text string, c bridge.Change) { steps = append(steps, linkStep(text, c)) }
-	if n.VIFName != "" && l.Name != n.VIFName {
+	if name != "" && l.Name != name {
 		if l.Up {
 			add("take the device down to rename it", bridge.Change{Up: ptr(false)})
 		}
-		add(fmt.Sprintf("rename %s to %s", l.Name, n.VIFName), bridge.Change{Name: n.VIFName})
+		add(fmt.Sprintf("rename %s to %s", l.Name, name), bridge.Change{Name: name})
 	}
 	for _, a := range f.Addresses {
 		steps = append(steps, Step{Op: OpFlush, Address: a, Text: "remove the address " + a.String()})
@@ -257,6 +288,9 @@ func portSteps(f Facts, m Memory) (steps []Step, mtu int, notes []string) {
 	}
 	if mtu != l.MTU {
 		add(fmt.Sprintf("MTU %d (was %d)", mtu, l.MTU), bridge.Change{MTU: mtu})
+	}
+	if f.Guard && !f.Guarded {
+		steps = append(steps, Step{Op: OpGuard, Text: "let through frames from " + f.Node.MAC + " alone"})
 	}
 	steps = append(steps, placeSteps(f, m)...)
 	if !l.Up || slices.ContainsFunc(steps, Step.takesDown) {
@@ -280,14 +314,15 @@ func wantedMTU(f Facts, m Memory) (mtu int, note string) {
 
 func askedMTU(f Facts, m Memory) (mtu int, note string) {
 	n, l := f.Node, f.Link
-	standing := l.Master == f.Bridge.Index && n.Status == statusConnected
+	standing := l.Master == f.Bridge.Index && (f.Key.Tap || n.Status == statusConnected)
+	clamped := !f.Key.Tap && n.State == StateConnected && l.MTU == ethernetMTU // perhaps
 	switch {
-	case n.MTU != 0 && standing && n.State == StateConnected && l.MTU == ethernetMTU && n.MTU > ethernetMTU:
+	case n.MTU != 0 && standing && clamped && n.MTU > ethernetMTU:
 		return l.MTU, clampNote(n.MTU)
 	case n.MTU != 0:
 		return n.MTU, ""
 	case n.Network != nil:
-	case standing && m.Ifindex == l.Index && m.MTU != 0 && !(n.State == StateConnected && l.MTU == ethernetMTU):
+	case standing && m.Ifindex == l.Index && m.MTU != 0 && !clamped:
 		return m.MTU, ""
 	case standing:
 		return l.MTU, ""

@@ -17,7 +17,7 @@ import (
 // born is a NIC as netback leaves it: node in state 2, netdev down and on no bridge, its bridge there.
 func born() Facts {
 	return Facts{
-		Key:    Key{5, 0},
+		Key:    Key{Front: 5, Device: 0},
 		Node:   &Node{State: StateInitWait, Online: true, Bridge: "xenbr0", Type: "vif", Script: "/etc/xen/scripts/vif-plug"},
 		Link:   &bridge.Link{Index: 10, Name: "vif5.0", MAC: portMAC, MTU: 1500, MaxMTU: 65517},
 		Bridge: &bridge.Link{Index: 3, Name: "xenbr0", Kind: "bridge", MTU: 1500},
@@ -88,7 +88,7 @@ tell the guest its MTU, write hotplug-status = connected`},
 		{"2 netdev with state 1", with(born(), func(f *Facts) { f.Node.State = StateInitialising }), Memory{}, "seen backend-not-ready"},
 		{"2 netdev without node", with(born(), func(f *Facts) { f.Node, f.Bridge = nil, nil }), Memory{}, "gone"},
 		{"22 node vanished under a plugged NIC", with(settled(), func(f *Facts) { f.Node, f.Bridge = nil, nil }), adopted, "draining backend-gone"},
-		{"both gone", Facts{Key: Key{5, 0}}, adopted, "gone"},
+		{"both gone", Facts{Key: Key{Front: 5, Device: 0}}, adopted, "gone"},
 		{"4 rename, device down", with(born(), func(f *Facts) { f.Node.VIFName = "web-eth0" }), Memory{}, `plugged
 rename vif5.0 to web-eth0
 ignore router advertisements
@@ -229,8 +229,11 @@ func TestReasonsHaveRemedies(t *testing.T) {
 // apply does to the facts what the kernel and the store would do.
 func apply(f Facts, steps []Step) Facts {
 	link := *f.Link
-	node := *f.Node
-	f.Link, f.Node = &link, &node
+	f.Link = &link
+	if f.Node != nil {
+		node := *f.Node
+		f.Node = &node
+	}
 	for _, b := range batches(steps) {
 		switch b[0].Op {
 		case OpLink:

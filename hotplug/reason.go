@@ -24,6 +24,8 @@ const (
 	CodeOtherScript   Code = "other-script"
 	CodeNetworkRole   Code = "network-role"
 	CodeNetworkVLAN   Code = "network-vlan"
+	CodeTapMissing    Code = "tap-missing"
+	CodeTapUnpaired   Code = "tap-unpaired"
 )
 
 // remedies is the one table of what to do next, by code. Each is one sentence.
@@ -44,6 +46,8 @@ var remedies = map[Code]string{
 	CodeStore:         "Check that xenstored runs and that vifplugd may write to it.",
 	CodeOtherScript:   "Nothing: that script plugs this NIC. Say script=vif-plug in its vif line to hand it to vifplug.",
 	CodeNetworkRole:   "Name another network in the guest's vif line or by vifctl move, or give this one the role and apply.",
+	CodeTapMissing:    "Look into QEMU's log (/var/log/xen/qemu-dm-GUEST.log); the tap is plugged as soon as QEMU makes it.",
+	CodeTapUnpaired:   "Say type=ioemu in the guest's vif line if QEMU is to emulate this NIC; otherwise nothing.",
 	CodeNetworkVLAN:   "Declare vlan-filtering = true for the network and apply, or leave vlan= out of the guest's vif line.",
 }
 

@@ -49,12 +49,12 @@ func transitions(before State, d Decision, wasLost, lost bool, oldReason *Reason
 	var out []Event
 	add := func(k Kind, detail string) {
 		one := ev
-		one.Kind, one.Detail = k, detail
+		one.Kind, one.Detail = k.of(f.Key), detail
 		out = append(out, one)
 	}
 	if before == Absent && d.State != Gone && d.State != Plugged || before == Absent && len(run.Steps) > 0 {
 		seen := ev
-		seen.Kind, seen.Reason = NICSeen, nil
+		seen.Kind, seen.Reason = NICSeen.of(f.Key), nil
 		out = append(out, seen)
 	}
 	switch {
@@ -127,7 +127,8 @@ func drift(was, f Facts) string {
 
 func (e *Engine) tell(ev Event) {
 	level, attrs := slog.LevelInfo, []any{"event", string(ev.Kind), "domid", ev.Domain.ID}
-	if ev.Kind == NICFailed || ev.Kind == NICLost || ev.Kind == DomainCrashed {
+	switch ev.Kind {
+	case NICFailed, NICLost, TapFailed, TapLost, DomainCrashed:
 		level = slog.LevelWarn
 	}
 	for _, a := range [...]struct{ key, value string }{{"domain", ev.Domain.Name}, {"vif", ev.VIF}, {"network", cmp.Or(ev.Network, ev.Bridge)}, {"detail", ev.Detail}} {

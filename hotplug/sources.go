@@ -65,13 +65,15 @@ func (e *Engine) eventKey(path string) (string, bool) {
 	return path, true
 }
 
-// touch marks a value of a known NIC. One that gets known later is read from the start.
+// touch marks a value of a known NIC, which is its tap's as well. One that gets known later is read from the start.
 func (e *Engine) touch(k Key, leaf string) {
 	e.mu.Lock()
-	n := e.nics[k]
+	n, tap := e.nics[k], e.nics[k.tap()]
 	e.mu.Unlock()
-	if n != nil {
-		n.touch(leaf)
+	for _, n := range []*nic{n, tap} {
+		if n != nil {
+			n.touch(leaf)
+		}
 	}
 }
 
@@ -120,7 +122,7 @@ func (e *Engine) runStore() {
 			case depth == 1:
 				e.resyncDomain(e.ctx, k.Front)
 			case depth >= 2:
-				e.queue.Add(k)
+				e.markNode(k)
 				if first && e.cfg.Only != nil {
 					first = false
 					e.start(e.runSynced)
@@ -130,10 +132,30 @@ func (e *Engine) runStore() {
 	}
 }
 
+// markNode marks those whose backend node has changed.
+func (e *Engine) markNode(k Key) {
+	e.mark(k)
+	if e.knows(k.tap()) {
+		e.mark(k.tap())
+	}
+}
+
+func (e *Engine) knows(k Key) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.nics[k] != nil
+}
+
 // runSynced closes synced once every NIC that the first scan marked has been looked at.
 func (e *Engine) runSynced() {
-	defer close(e.synced)
 	e.queue.Settle(e.ctx)
+	close(e.synced)
+	if e.keeper == nil || e.cfg.Only != nil {
+		return
+	}
+	if err := e.keeper.Sweep(e.ctx); err != nil && e.ctx.Err() == nil {
+		e.log.Warn("cannot look for guards of an earlier life", "err", err)
+	}
 }
 
 // markAll has a NIC looked at with nothing taken for known.
@@ -237,7 +259,7 @@ func (e *Engine) runLinks() {
 	}
 }
 
-// mark adds a key that an event from the kernel named, where it may be served here.
+// mark adds a key that an event named, where it may be served here.
 func (e *Engine) mark(k Key) {
 	if e.cfg.Only == nil || *e.cfg.Only == k {
 		e.queue.Add(k)

@@ -3,6 +3,8 @@ package hotplug
 import (
 	"fmt"
 	"time"
+
+	"vifplug/hotplug/paths"
 )
 
 // State is where a NIC stands between its birth and its end.
@@ -51,6 +53,9 @@ type Policy struct {
 	LeaveScripts []string
 	// Networks are the declared networks, as applied: see [NetworksOf].
 	Networks Networks
+	// Path and Guard hold where neither the NIC nor its network says.
+	Path  paths.Path
+	Guard paths.Guard
 	// AnyNetdev accepts a netdev by its name alone, without netback behind it: for machines without Xen.
 	AnyNetdev bool
 }
@@ -61,5 +66,7 @@ func DefaultPolicy() Policy {
 		BridgeWait:   30 * time.Second,
 		NetdevWait:   10 * time.Second,
 		LeaveScripts: []string{"vif-route", "vif-nat", "vif-openvswitch", "vif-ovs", "colo-", "remus-"},
+		Path:         paths.Auto,
+		Guard:        paths.Off,
 	}
 }

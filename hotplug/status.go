@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"time"
+
+	"vifplug/hotplug/paths"
 )
 
 // NICStatus is a NIC as `vifctl status --json` and GET /v1/nics show it.
@@ -18,6 +20,22 @@ type NICStatus struct {
 	Network string         `json:"network,omitempty"` // the declared network that the backend node names
 	Backend *BackendStatus `json:"backend,omitempty"`
 	Link    *LinkStatus    `json:"link,omitempty"`
+	Tap     *TapStatus     `json:"tap,omitempty"`  // QEMU's, where the NIC is emulated as well
+	Path    *paths.State   `json:"path,omitempty"` // that the frames of its netdev take, where it is plugged
+}
+
+// TapStatus is the side of QEMU's tap. Name, Index, MTU, Up and Bridge are as in [LinkStatus], and absent where there is no tap.
+type TapStatus struct {
+	Name   string       `json:"name"`
+	Index  int          `json:"index,omitempty"`
+	MTU    int          `json:"mtu,omitempty"`
+	Up     bool         `json:"up"`
+	Bridge string       `json:"bridge,omitempty"`
+	State  State        `json:"state"`
+	Since  time.Time    `json:"since"`
+	Reason *Reason      `json:"reason,omitempty"` // why not plugged, or what is awaited
+	Notes  []string     `json:"notes,omitempty"`
+	Path   *paths.State `json:"path,omitempty"` // that its frames take, where it is plugged
 }
 
 // BackendStatus is the backend node's side.
@@ -49,7 +67,8 @@ type LinkStatus struct {
 // Explanation is a NIC with its last runs: what was seen, decided and done, and why.
 type Explanation struct {
 	NICStatus
-	Runs []Run `json:"runs"`
+	Runs    []Run `json:"runs"`
+	TapRuns []Run `json:"tap_runs,omitempty"` // those of its tap
 }
 
 // Status lists every NIC by domain and device.
@@ -57,6 +76,9 @@ func (e *Engine) Status() []NICStatus {
 	keys := e.keys()
 	out := make([]NICStatus, 0, len(keys))
 	for _, k := range keys {
+		if k.Tap {
+			continue // told with its NIC
+		}
 		if s, ok := e.nicStatus(k); ok {
 			out = append(out, s.NICStatus)
 		}
@@ -64,7 +86,8 @@ func (e *Engine) Status() []NICStatus {
 	return out
 }
 
-// Explain tells all that the engine knows of one NIC; false: it knows none of that name. Any name serves: vifFE.N, or the netdev's present one.
+// Explain tells all that the engine knows of one NIC; false: it knows none of that name. Any name serves: vifFE.N, the netdev's
+// present one, or its tap's.
 func (e *Engine) Explain(name string) (Explanation, bool) {
 	if k, err := ParseVIF(name); err == nil {
 		if x, ok := e.nicStatus(k); ok {
@@ -72,7 +95,7 @@ func (e *Engine) Explain(name string) (Explanation, bool) {
 		}
 	}
 	for _, k := range e.keys() {
-		if x, ok := e.nicStatus(k); ok && x.Link != nil && x.Link.Name == name {
+		if x, ok := e.nicStatus(k.nic()); ok && (x.Link != nil && x.Link.Name == name || x.Tap != nil && x.Tap.Name == name) {
 			return x, true
 		}
 	}
@@ -89,13 +112,28 @@ func (e *Engine) Domains() []Domain {
 
 func (e *Engine) nicStatus(k Key) (Explanation, bool) {
 	e.mu.Lock()
-	n := e.nics[k]
+	n, tap := e.nics[k], e.nics[k.tap()]
 	e.mu.Unlock()
 	if n == nil {
 		return Explanation{}, false
 	}
+	x, ok := n.status()
+	if ok && tap != nil {
+		x.Tap, x.TapRuns = tap.tapStatus()
+	}
+	if ok {
+		x.Path = e.pathOf(k)
+	}
+	if x.Tap != nil {
+		x.Tap.Path = e.pathOf(k.tap())
+	}
+	return x, ok
+}
+
+func (n *nic) status() (Explanation, bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	k := n.key
 	if n.mem.State == Absent {
 		return Explanation{}, false // marked, not looked at yet
 	}

@@ -16,6 +16,7 @@ const (
 	OpIgnoreRA           // accept_ra = 0
 	OpFlush              // remove one address
 	OpVLAN               // take part in one VLAN, untagged, and in no other
+	OpGuard              // hold the guest's frames to its MAC address
 	OpVerify             // observe again: nothing may be left to do
 	OpConnect            // F/mtu and hotplug-status, in one transaction
 )

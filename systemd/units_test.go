@@ -25,7 +25,7 @@ func installRoot(t *testing.T, units map[string]string) (root string) {
 	for name, text := range units {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
 	}
-	for _, program := range []string{"usr/sbin/vifplugd", "bin/kill"} {
+	for _, program := range []string{"usr/sbin/vifplugd", "usr/sbin/vif-loop", "bin/kill"} {
 		require.NoError(t, os.MkdirAll(filepath.Join(root, filepath.Dir(program)), 0o755))
 		require.NoError(t, os.WriteFile(filepath.Join(root, program), nil, 0o700))
 	}
@@ -42,14 +42,15 @@ func shipped(t *testing.T) map[string]string {
 		require.NoError(t, err)
 		units[filepath.Base(f)] = string(b)
 	}
-	require.Len(t, units, 3)
+	require.Len(t, units, 5)
 	return units
 }
 
 func analyze(t *testing.T, root string, args ...string) (string, error) {
 	t.Helper()
 	need(t, "systemd-analyze")
-	cmd := exec.Command("systemd-analyze", append(args, "--root="+root, "vifplugd.service", "vifplugd.socket", "vifplug-networks.service")...)
+	cmd := exec.Command("systemd-analyze", append(args, "--root="+root, "vifplugd.service", "vifplugd.socket", "vifplug-networks.service",
+		"vif-loop@web.0.service", "vif-loop@web.0.socket")...)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }
@@ -69,7 +70,7 @@ func TestUnitsVerify(t *testing.T) {
 func TestUnitExposure(t *testing.T) {
 	need(t, "systemd-analyze")
 	root := installRoot(t, shipped(t))
-	for _, unit := range []string{"vifplugd.service", "vifplug-networks.service"} {
+	for _, unit := range []string{"vifplugd.service", "vifplug-networks.service", "vif-loop@.service"} {
 		cmd := exec.Command("systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=30", "--root="+root, unit)
 		out, err := cmd.CombinedOutput()
 		require.NoError(t, err, "%s", out)
@@ -97,8 +98,9 @@ func TestServiceKeepsItsPromises(t *testing.T) {
 	one("RuntimeDirectory", "vifplug")
 	one("StateDirectory", "vifplug")
 	one("ConfigurationDirectory", "vifplug")
-	one("CapabilityBoundingSet", "CAP_NET_ADMIN")
-	one("RestrictAddressFamilies", "AF_UNIX AF_NETLINK")
+	one("CapabilityBoundingSet", "CAP_NET_ADMIN CAP_NET_RAW CAP_BPF CAP_PERFMON")
+	one("RestrictAddressFamilies", "AF_UNIX AF_NETLINK AF_INET AF_INET6 AF_XDP")
+	one("IPAddressDeny", "any")
 	one("DeviceAllow", "char-misc rw")
 	one("ProtectKernelTunables", "no")
 	one("ExecStart", "/usr/sbin/vifplugd --xenstore auto --socket /run/vifplug/control.sock --config /etc/vifplug "+

@@ -45,7 +45,7 @@ func TestRulesGrammar(t *testing.T) {
 			require.NotNil(t, m, "%s in %s", part, line)
 			assert.Contains(t, rulesKeys[m[1]], m[3], part)
 			if m[1] == "RUN" {
-				assert.Regexp(t, `^/usr/sbin/vif-plug (online|offline) type_if=vif$`, m[4], "no shell, no value from the event in the command")
+				assert.Regexp(t, `^/usr/sbin/vif-plug ((online|offline) type_if=vif|(add|remove) type_if=tap)$`, m[4], "no shell, no value from the event in the command")
 			}
 		}
 	}

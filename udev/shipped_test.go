@@ -166,7 +166,25 @@ func TestTapsAreLeftAlone(t *testing.T) {
 		assert.Equal(t, ours, strings.Contains(rules, "\nID_NET_MANAGED_BY=vifplug\n"), name)
 		assert.Equal(t, ours, strings.Contains(link, "\nID_NET_LINK_FILE=/usr/lib/systemd/network/05-vifplug-tap.link\n"), name)
 		assert.Equal(t, ours, !strings.Contains(link, "Applying persistent MAC address"), name)
-		assert.Empty(t, runs(rules), name)
+	}
+}
+
+// A tap is plugged by its name, wherever it comes from; what only ends like one is not asked about.
+func TestRulesRunVifPlugForTaps(t *testing.T) {
+	install(t)
+	for name, ours := range map[string]bool{
+		"vif5.0-emu": true, "vif12345.10-emu": true, "tap5.0": true, "tap32751.3": true, "web-emu": false, "vifweb-emu": false, "tap0": false, "tapestry.0": false,
+	} {
+		dev := tap(t, name)
+		for action, want := range map[string]string{"add": "add", "remove": "remove", "move": "", "change": ""} {
+			out := udevadm(t, "test", "--action", action, dev)
+			if want == "" || !ours {
+				assert.Empty(t, runs(out), "%s %s", action, name)
+				continue
+			}
+			assert.Equal(t, []string{"/usr/sbin/vif-plug " + want + " type_if=tap"}, runs(out), "%s %s", action, name)
+			assert.Contains(t, out, "\nINTERFACE="+name+"\n", "what vif-plug reads passes through")
+		}
 	}
 }
 

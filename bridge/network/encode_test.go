@@ -33,7 +33,8 @@ func drawSpec(t *rapid.T) (s Spec) {
 		n := Network{
 			Name: name, Roles: Roles(rapid.Uint8Range(1, 31).Draw(t, "roles")), MTU: drawMTU(t), MAC: drawMAC(t),
 			VLAN: rapid.IntRange(0, 4094).Draw(t, "vlan"), HostAddress: rapid.Bool().Draw(t, "host-address"),
-			VLANFiltering: rapid.Bool().Draw(t, "vlan-filtering"), Bridge: drawOptions(t, bridge.BridgeOptions),
+			VLANFiltering: rapid.Bool().Draw(t, "vlan-filtering"), Path: rapid.SampledFrom(append([]string{""}, Paths...)).Draw(t, "path"),
+			Guard: rapid.SampledFrom(append([]string{""}, Guards...)).Draw(t, "guard"), Bridge: drawOptions(t, bridge.BridgeOptions),
 		}
 		if rapid.Bool().Draw(t, "has on") {
 			n.On = bridge.Name(device.Draw(t, "on"))

@@ -165,6 +165,18 @@ var networkKeys = append([]key[Network]{
 		set:  func(c *cell, n *Network) { n.VLANFiltering = c.flag() },
 		get:  func(n *Network) string { return flag(n.VLANFiltering) },
 	},
+	{
+		name: "path", want: "the name of a path", absent: "as hotplug.path",
+		text: "which way guests' frames take here: " + strings.Join(Paths, ", "),
+		set:  func(c *cell, n *Network) { n.Path = c.oneOf(Paths) },
+		get:  func(n *Network) string { return quote(n.Path) },
+	},
+	{
+		name: "guard", want: "the name of a guard", absent: "as hotplug.guard",
+		text: "what guests' frames are held to: " + strings.Join(Guards, ", "),
+		set:  func(c *cell, n *Network) { n.Guard = c.oneOf(Guards) },
+		get:  func(n *Network) string { return quote(n.Guard) },
+	},
 }, optionKeys(bridge.BridgeOptions, func(n *Network) *bridge.Settings { return &n.Bridge })...)
 
 // vlan reads a VLAN's id.

@@ -39,10 +39,18 @@ type Network struct {
 	MTU           int          // 0: as what it stands on has
 	MAC           *bridge.MAC  // of the bridge; nil: the uplink's
 	VLANFiltering bool
+	Path          string          // one of Paths; "": as the host has it
+	Guard         string          // one of Guards; "": as the host has it
 	Bridge        bridge.Settings // those of bridge.BridgeOptions that are declared: stp_state, forward_delay, ageing_time...
 	At            Place           `json:"-"`
 	Keys          Places          `json:"-"`
 }
+
+// Paths are the ways that a guest's frames can take (package hotplug/paths), as they are written.
+var Paths = []string{"auto", "bridge", "shortcut", "socket", "af-xdp"}
+
+// Guards are what a guest's frames can be held to: nothing, or its own source MAC address.
+var Guards = []string{"off", "mac"}
 
 // Roles are what a network carries.
 type Roles uint8

@@ -32,8 +32,8 @@ func main() {
 	if err != nil {
 		os.Exit(complain(err, 2))
 	}
-	if inv.Nothing() || inv.Type == "tap" {
-		return // a tap is no port of vifplug's yet: as the scripts do for what is not theirs, succeed silently
+	if inv.Nothing() {
+		return // as the scripts do for what is not theirs, succeed silently
 	}
 	socket := os.Getenv("VIFPLUG_SOCKET")
 	if socket == "" {
@@ -47,7 +47,11 @@ func main() {
 		err = alone(inv.Command, inv, deadline, "")
 	case !errors.As(err, &refused): // the daemon has not told the node
 		complain(err, 1)
-		err = alone("error", inv, deadline, err.Error())
+		command := "error"
+		if inv.Type == "tap" {
+			command = "tap-error"
+		}
+		err = alone(command, inv, deadline, err.Error())
 	}
 	os.Exit(complain(err, 1))
 }
@@ -70,7 +74,7 @@ const usage = `vif-plug puts a Xen guest's NIC on its bridge, or takes it off, o
 
 Usage:
   vif-plug online|offline type_if=vif     plug or release the NIC of XENBUS_PATH
-  vif-plug add|remove type_if=tap         accepted, nothing to do yet
+  vif-plug add|remove type_if=tap         the same for QEMU's tap, which INTERFACE names
 
 You need not run it by hand: say script=vif-plug in a guest's vif line, or vif.default.script="vif-plug" in xl.conf.
 
@@ -80,6 +84,7 @@ Examples:
 
 Environment:
   XENBUS_PATH      backend/vif/DOMID/DEVID, set by libxl and udev
+  INTERFACE        a tap's name, vifDOMID.DEVID-emu or tapDOMID.DEVID, where there is no XENBUS_PATH
   VIFPLUG_SOCKET   the daemon's socket (default ` + defaultSocket + `)
   VIFPLUG_CONFIG   the configuration's directory, where no daemon runs (default /etc/vifplug)
   XENSTORED_PATH   the store's socket, where no daemon runs

@@ -69,16 +69,16 @@ func (s *shared) printNIC(out io.Writer, n hotplug.NICStatus) error {
 		return err
 	}
 	_, err := fmt.Fprintf(out, "%s: eth%d of guest %s (%d), %s on %s, MAC %s, MTU %d\n", n.VIF, n.Device, guestText(n.Domain), n.Domain.ID, paint(n.State),
-		placeText(n), n.Backend.MAC, n.Link.MTU)
+		placeText(n, n.Link.Bridge), n.Backend.MAC, n.Link.MTU)
 	for _, note := range n.Notes {
 		fmt.Fprintf(out, "    note: %s\n", note)
 	}
 	return err
 }
 
-// placeText is the bridge that a NIC is on, with the declared network's name beside it, and the VLAN that it has there.
-func placeText(n hotplug.NICStatus) string {
-	text := dash(n.Link.Bridge)
+// placeText is the bridge that a NIC, or its tap, is on, with the declared network's name beside it, and the VLAN that it has there.
+func placeText(n hotplug.NICStatus, bridge string) string {
+	text := dash(bridge)
 	if n.Network != "" && n.Network != text {
 		text = fmt.Sprintf("%s (%s)", n.Network, text)
 	}

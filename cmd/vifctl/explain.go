@@ -48,7 +48,31 @@ func printExplanation(out io.Writer, x hotplug.Explanation, now time.Time) {
 	if l := x.Link; l != nil {
 		fmt.Fprintf(out, "  netdev:  %s (index %d), up %v, MTU %d, on %s\n", l.Name, l.Index, l.Up, l.MTU, dash(l.Bridge))
 	}
+	explainPath(out, x.Path)
 	for _, r := range x.Runs {
+		printRun(out, r)
+	}
+	printTap(out, x, now)
+}
+
+// printTap tells the same of the NIC's tap.
+func printTap(out io.Writer, x hotplug.Explanation, now time.Time) {
+	t := x.Tap
+	if t == nil {
+		return
+	}
+	fmt.Fprintf(out, "\n%s: QEMU's tap for %s, %s since %s (%s)\n", t.Name, x.VIF, paint(t.State), t.Since.Local().Format(time.DateTime), age(now.Sub(t.Since)))
+	if r := t.Reason; r != nil {
+		fmt.Fprintf(out, "  why: %s\n  do:  %s\n", r.Cause, r.Remedy)
+	}
+	for _, n := range t.Notes {
+		fmt.Fprintf(out, "  note: %s\n", n)
+	}
+	if t.Index != 0 {
+		fmt.Fprintf(out, "  netdev:  %s (index %d), up %v, MTU %d, on %s\n", t.Name, t.Index, t.Up, t.MTU, dash(t.Bridge))
+	}
+	explainPath(out, t.Path)
+	for _, r := range x.TapRuns {
 		printRun(out, r)
 	}
 }

@@ -102,7 +102,7 @@ func newRoot() *cobra.Command {
 	root.PersistentFlags().BoolVar(&s.json, "json", false, "print JSON, for programs")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newStatus(s), newEvents(s), newExplain(s), newResync(s), newAttach(s), newDetach(s), newMove(s), newShow(s), newPlan(s), newApply(s), newConfirm(s), newRollback(s), newDiff(s), newImport(), newXenstored(), newCheck(), newMan())
+	root.AddCommand(newStatus(s), newEvents(s), newExplain(s), newResync(s), newAttach(s), newDetach(s), newMove(s), newPath(s), newCapture(s), newTop(s), newTap(s), newShow(s), newPlan(s), newApply(s), newConfirm(s), newRollback(s), newDiff(s), newImport(), newXenstored(), newCheck(), newMan())
 	return root
 }
 

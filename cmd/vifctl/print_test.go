@@ -14,6 +14,7 @@ import (
 	"vifplug/bridge/network"
 	"vifplug/hotplug"
 	"vifplug/hotplug/control"
+	"vifplug/hotplug/paths"
 )
 
 var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.Local)
@@ -29,6 +30,7 @@ func nics() []hotplug.NICStatus {
 			VIF: "vif5.0", Domain: web, State: hotplug.Plugged, Since: noon.Add(-3 * time.Hour), Notes: []string{"vif-bridge acts on it too"},
 			Backend: &hotplug.BackendStatus{State: 4, StateName: "Connected", Online: true, Bridge: "xenbr0", MAC: "00:16:3e:00:05:00", HotplugStatus: "connected"},
 			Link:    &hotplug.LinkStatus{Name: "web-front", Index: 7, MTU: 1400, Up: true, Bridge: "xenbr0"},
+			Path:    &paths.State{Path: paths.Bridge, Wanted: paths.Auto, Guard: paths.MAC, Mode: "tcx", Dropped: 7, Reason: "no shortcut: the port is isolated", Advice: "Turn it off."},
 		},
 		{VIF: "vif12.10", Domain: db, Device: 10, State: hotplug.Failed, Since: noon, Reason: missing},
 	}
@@ -39,11 +41,13 @@ func TestPrintStatus(t *testing.T) {
 	st := control.Status{NICs: nics()}
 	st.Daemon.Online = true
 	printStatus(&out, st, noon)
-	assert.Equal(t, `VIF       GUEST  STATE    NETDEV     BRIDGE  MAC                MTU   SINCE
-vif5.0    web01  plugged  web-front  xenbr0  00:16:3e:00:05:00  1400  3h
+	assert.Equal(t, `VIF       GUEST  STATE    NETDEV     BRIDGE  MAC                MTU   PATH    SINCE
+vif5.0    web01  plugged  web-front  xenbr0  00:16:3e:00:05:00  1400  bridge  3h
     note: vif-bridge acts on it too
-vif12.10  12     failed   -          -       -                  -     now
+    path bridge: no shortcut: the port is isolated
+vif12.10  12     failed   -          -       -                  -     -       now
     the bridge xenbr9 does not exist. Create the bridge.
+advice: Turn it off.
 `, out.String())
 }
 
@@ -74,6 +78,9 @@ func TestPrintExplanation(t *testing.T) {
   note: vif-bridge acts on it too
   backend: state 4 Connected, online true, bridge xenbr0, guest MAC 00:16:3e:00:05:00, script -, hotplug-status "connected"
   netdev:  web-front (index 7), up true, MTU 1400, on xenbr0
+  path:    bridge: no shortcut: the port is isolated
+  guard:   frames from other source addresses than the NIC's own are dropped (tcx); 7 were
+  advice:  Turn it off.
 
 12:00:00.000000
   saw      state 2, no bridge (1.5ms)

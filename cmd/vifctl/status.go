@@ -50,7 +50,7 @@ func runStatus(ctx context.Context, s *shared, what string, out io.Writer) error
 func matching(all []hotplug.NICStatus, what string) []hotplug.NICStatus {
 	var out []hotplug.NICStatus
 	for _, n := range all {
-		if n.VIF == what || n.Link != nil && n.Link.Name == what || n.Domain.Name == what || strconv.Itoa(int(n.Domain.ID)) == what {
+		if n.VIF == what || n.Link != nil && n.Link.Name == what || n.Tap != nil && n.Tap.Name == what || n.Domain.Name == what || strconv.Itoa(int(n.Domain.ID)) == what {
 			out = append(out, n)
 		}
 	}
@@ -66,32 +66,60 @@ func printStatus(out io.Writer, st control.Status, now time.Time) {
 		fmt.Fprintf(out, "no guest NICs (xenstore at %s)\n", st.Daemon.Store)
 		return
 	}
-	t := table{{"VIF", "GUEST", "STATE", "NETDEV", "BRIDGE", "MAC", "MTU", "SINCE"}}
+	t := table{{"VIF", "GUEST", "STATE", "NETDEV", "BRIDGE", "MAC", "MTU", "PATH", "SINCE"}}
+	var below [][]string
 	for _, n := range st.NICs {
-		t = append(t, statusRow(n, now))
+		t, below = append(t, statusRow(n, now)), append(below, append(remarks(n.Reason, n.Notes), pathRemark(n.Path)...))
+		if n.Tap != nil {
+			t, below = append(t, tapRow(n, now)), append(below, append(remarks(n.Tap.Reason, n.Tap.Notes), pathRemark(n.Tap.Path)...))
+		}
 	}
 	lines := t.lines()
 	fmt.Fprintln(out, lines[0])
-	for i, n := range st.NICs {
-		fmt.Fprintln(out, lines[i+1])
-		if n.Reason != nil {
-			fmt.Fprintf(out, "    %s\n", n.Reason.Error())
+	for i, line := range lines[1:] {
+		fmt.Fprintln(out, line)
+		for _, text := range below[i] {
+			fmt.Fprintf(out, "    %s\n", text)
 		}
-		for _, note := range n.Notes {
-			fmt.Fprintf(out, "    note: %s\n", note)
-		}
+	}
+	for _, a := range advised(st.NICs) {
+		fmt.Fprintf(out, "advice: %s\n", a)
 	}
 }
 
+// remarks are the lines below a row.
+func remarks(r *hotplug.Reason, notes []string) (out []string) {
+	if r != nil {
+		out = append(out, r.Error())
+	}
+	for _, note := range notes {
+		out = append(out, "note: "+note)
+	}
+	return out
+}
+
+// tapRow is the row of a NIC's tap, which stands below the NIC's own.
+func tapRow(n hotplug.NICStatus, now time.Time) []string {
+	t := n.Tap
+	row := []string{"", "its tap", paint(t.State), t.Name, "-", "-", "-", pathText(t.Path), age(now.Sub(t.Since))}
+	if t.MTU != 0 {
+		row[6] = strconv.Itoa(t.MTU)
+	}
+	if t.Bridge != "" {
+		row[4] = placeText(n, t.Bridge)
+	}
+	return row
+}
+
 func statusRow(n hotplug.NICStatus, now time.Time) []string {
-	row := []string{n.VIF, guestText(n.Domain), paint(n.State), "-", "-", "-", "-", age(now.Sub(n.Since))}
+	row := []string{n.VIF, guestText(n.Domain), paint(n.State), "-", "-", "-", "-", pathText(n.Path), age(now.Sub(n.Since))}
 	if n.Backend != nil && n.Backend.MAC != "" {
 		row[5] = n.Backend.MAC
 	}
 	if l := n.Link; l != nil {
 		row[3], row[6] = l.Name, strconv.Itoa(l.MTU)
 		if l.Bridge != "" {
-			row[4] = placeText(n)
+			row[4] = placeText(n, l.Bridge)
 		}
 	}
 	return row

@@ -25,6 +25,8 @@ import (
 	"vifplug/hotplug/config"
 	"vifplug/hotplug/control"
 	"vifplug/hotplug/domctl"
+	"vifplug/hotplug/paths"
+	"vifplug/hotplug/rings"
 	"vifplug/systemd"
 	"vifplug/udev"
 	"vifplug/xenstore"
@@ -39,6 +41,7 @@ type daemon struct {
 	networks *networks
 	engine   *hotplug.Engine
 	server   *control.Server
+	rings    *rings.Maker
 	closers  []io.Closer
 	made     string // the control socket's path, where this daemon has made it
 	online   atomic.Bool
@@ -111,8 +114,11 @@ func start(ctx context.Context, opt options, log *slog.Logger) (_ *daemon, err e
 		return nil, err
 	}
 	d.networks.join(d.engine)
+	if err := d.makeRings(); err != nil {
+		return nil, err
+	}
 	self, _ := hotplug.Self(ctx, store)
-	d.server = control.NewServer(control.Options{Engine: d.engine, Networks: d.networks, Logger: log, Readers: -1, Daemon: func() control.Daemon {
+	d.server = control.NewServer(control.Options{Engine: d.engine, Networks: d.networks, Rings: d.rings, Logger: log, Readers: -1, Daemon: func() control.Daemon {
 		return control.Daemon{Version: version(), Started: d.began, Store: store.Transport(), Online: d.online.Load(), Self: uint16(self), PID: os.Getpid()}
 	}})
 	d.grant(d.cfg.Load().Readers)
@@ -148,7 +154,8 @@ func (d *daemon) startEngine(ctx context.Context, store *xenstore.Client) error 
 	if err != nil {
 		return err
 	}
-	ec := hotplug.Config{Store: store, Self: self, Links: links, Monitor: monitor, Policy: d.policy(), Logger: d.log}
+	pc := paths.OfKernel(links, d.opt.bpfDir, d.log)
+	ec := hotplug.Config{Store: store, Self: self, Links: links, Monitor: monitor, Policy: d.policy(), Paths: &pc, Logger: d.log}
 	if u, err := udev.OpenMonitor(); err == nil {
 		ec.Uevents = u
 	} else {
@@ -285,6 +292,8 @@ func (d *daemon) ready(ctx context.Context, store *xenstore.Client) {
 	go d.runReloads(ctx)
 	d.tasks.Add(1)
 	go d.runNetworks(ctx)
+	d.tasks.Add(1)
+	go d.runRings(ctx, store)
 	w, err := config.Watch(d.opt.config, d.log, d.reload)
 	if err != nil {
 		d.log.Warn("changes of the configuration need a SIGHUP", "err", err)

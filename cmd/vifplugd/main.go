@@ -12,6 +12,8 @@ import (
 	"slices"
 	"syscall"
 	"time"
+
+	"vifplug/hotplug/paths"
 )
 
 const (
@@ -55,6 +57,7 @@ type options struct {
 	socket      string
 	config      string
 	stateDir    string
+	bpfDir      string
 	level       slog.Level
 	anyNetdev   bool
 	watchConfig string
@@ -71,12 +74,13 @@ Usage: vifplugd [flags]
   --socket PATH       control socket (default /run/vifplug/control.sock); systemd's is taken where it passes one
   --config DIR        configuration: DIR/vifplug.toml, then DIR/conf.d/*.toml (default /etc/vifplug)
   --state-dir DIR     what must survive a restart and is nowhere else (default /var/lib/vifplug)
+  --bpf-dir DIR       in a bpffs: where guards are pinned that outlive vifplugd (default /sys/fs/bpf/vifplug)
   --log-level LEVEL   debug, info, warn or error (default info)
   --watch-config plan|apply|off            what a change of the declared networks does: plan logs what vifctl apply would do (default),
                                            apply does it at once, unless that would cut off server-management
   --any-netdev        accept any netdev called vifDOMID.DEVID, not only netback's: for machines without Xen
   --version           print the version
-  --once online|offline --xenbus-path backend/vif/DOMID/DEVID [--patience 35s]
+  --once online|offline|add|remove --xenbus-path backend/vif/DOMID/DEVID [--patience 35s]
                       plug or release one NIC and end: what vif-plug becomes where no daemon runs
   --once networks [--patience 35s]
                       build the networks that were applied last, wait for ports that are late, and end: for the boot, before Xen is there
@@ -98,6 +102,7 @@ func parseFlags(args []string) (options, error) {
 	fs.StringVar(&o.socket, "socket", "/run/vifplug/control.sock", "")
 	fs.StringVar(&o.config, "config", "/etc/vifplug", "")
 	fs.StringVar(&o.stateDir, "state-dir", "/var/lib/vifplug", "")
+	fs.StringVar(&o.bpfDir, "bpf-dir", paths.DefaultDir, "")
 	fs.StringVar(&level, "log-level", "info", "")
 	fs.BoolVar(&o.anyNetdev, "any-netdev", false, "")
 	fs.StringVar(&o.watchConfig, "watch-config", watchPlan, "")

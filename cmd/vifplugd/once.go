@@ -16,7 +16,7 @@ import (
 // once is what vif-plug becomes where no daemon runs: a daemon for one NIC, until that is plugged or cannot be. Or it is what a boot needs before
 // there can be a daemon: the host's own networks.
 type once struct {
-	command    string // online, offline, error (leave a text in hotplug-error), or networks
+	command    string // online, offline; add, remove of a tap; error, tap-error (leave a text in hotplug-error); or networks
 	xenbusPath string
 	patience   time.Duration
 	text       string
@@ -28,11 +28,17 @@ func (o once) check() error {
 	switch o.command {
 	case onceNetworks:
 		return nil
-	case "online", "offline", "error":
-		_, err := hotplug.ParseXenbusPath(o.xenbusPath)
+	case "online", "offline", "error", "add", "remove", "tap-error":
+		_, err := o.key()
 		return err
 	}
-	return fmt.Errorf("--once %q: want online, offline, networks or error", o.command)
+	return fmt.Errorf("--once %q: want online, offline, add, remove, networks or error", o.command)
+}
+
+func (o once) key() (hotplug.Key, error) {
+	k, err := hotplug.ParseXenbusPath(o.xenbusPath)
+	k.Tap = o.command == "add" || o.command == "remove" || o.command == "tap-error"
+	return k, err
 }
 
 // run does it and gives the exit code, vif-plug's. A configuration that cannot be read does not keep a guest from its network: the rest of it
@@ -41,7 +47,7 @@ func (o once) run(ctx context.Context, opt options) int {
 	if o.command == onceNetworks {
 		return buildNetworks(ctx, opt, newLogger(opt.level))
 	}
-	k, err := hotplug.ParseXenbusPath(o.xenbusPath)
+	k, err := o.key()
 	if err != nil {
 		return complain(err)
 	}
@@ -62,13 +68,13 @@ func (o once) run(ctx context.Context, opt options) int {
 		return complain(fmt.Errorf("vifplugd is not running and xenstore is not reachable: %s. Start xenstored, then vifplugd", why))
 	}
 	defer store.Close() //nolint:errcheck // the outcome is known
-	if o.command == "error" {
+	if strings.HasSuffix(o.command, "error") {
 		if err := hotplug.WriteError(ctx, store, k, o.text); err != nil {
 			complain(err)
 		}
 		return exitFailed
 	}
-	if err := hotplug.Once(ctx, store, k, o.command == "online", cfg.Policy); err != nil {
+	if err := hotplug.Once(ctx, store, k, o.command == "online" || o.command == "add", cfg.Policy, opt.bpfDir); err != nil {
 		return complain(err)
 	}
 	return 0

@@ -126,9 +126,28 @@ func TestParse(t *testing.T) {
 		require.NoError(t, err)
 		assert.True(t, inv.Nothing(), args)
 	}
-	inv, err = Parse([]string{"add", "type_if=tap"}, env())
-	require.NoError(t, err, "a tap needs no path")
-	assert.False(t, inv.Nothing())
+}
+
+// udev gives a tap's name alone.
+func TestParseTap(t *testing.T) {
+	for name, path := range map[string]string{
+		"vif5.0-emu": "5/0", "vif12345.10-emu": "12345/10", "vif12345.100-em": "12345/100", "vif12345.1000-e": "12345/1000", "vif12345.12345-": "12345/12345", "tap5.1": "5/1",
+	} {
+		inv, err := Parse([]string{"add", "type_if=tap"}, env("INTERFACE", name))
+		require.NoError(t, err, name)
+		assert.Equal(t, "backend/vif/"+path, inv.XenbusPath, name)
+		assert.False(t, inv.Nothing())
+	}
+	for _, name := range []string{"", "vif5.0", "web-emu", "tap0", "tap5.", "tap.5", "vif5.0-emu2", "vif5.x-emu", "vif5.0 -emu", "vif5/0-emu", "vif5.0\n-emu", "eth0"} {
+		_, err := Parse([]string{"add", "type_if=tap"}, env("INTERFACE", name))
+		require.ErrorContains(t, err, "INTERFACE", name)
+	}
+	inv, err := Parse([]string{"remove", "type_if=tap"}, env("INTERFACE", "vif9.9-emu", "XENBUS_PATH", "backend/vif/5/0", "vif", "vif5.0"))
+	require.NoError(t, err)
+	assert.Equal(t, Invocation{Command: "remove", Type: "tap", XenbusPath: "backend/vif/5/0", VIF: "vif5.0"}, inv, "libxl gives the path, which counts")
+	inv, err = Parse([]string{"online"}, env("INTERFACE", "vif5.0-emu", "XENBUS_PATH", "backend/vif/5/0"))
+	require.NoError(t, err)
+	assert.Equal(t, "vif", inv.Type, "libxl sets INTERFACE in both runs")
 }
 
 func TestParseRefuses(t *testing.T) {
@@ -143,6 +162,7 @@ func TestParseRefuses(t *testing.T) {
 		{[]string{"online", "offline"}, good, "one command too many"},
 		{[]string{"online", "type_if=veth"}, good, `"veth" is unknown`},
 		{[]string{"online"}, env(), "XENBUS_PATH"},
+		{[]string{"add", "type_if=tap"}, env("XENBUS_PATH", "backend/vbd/5/0"), "XENBUS_PATH"},
 		{[]string{"online"}, env("XENBUS_PATH", "backend/vbd/5/0"), "XENBUS_PATH"},
 		{[]string{"online"}, env("XENBUS_PATH", "backend/vif/5/0\r\nX: y"), "XENBUS_PATH"},
 		{[]string{"online"}, env("XENBUS_PATH", "backend/vif/5/0&x=y"), "XENBUS_PATH"},
@@ -186,7 +206,7 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		if inv.Nothing() || inv.Type == "tap" {
+		if inv.Nothing() {
 			return
 		}
 		if strings.ContainsAny(inv.Command+inv.Type+inv.XenbusPath+inv.VIF, " \r\n?&#%\x00") {

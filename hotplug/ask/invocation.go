@@ -9,7 +9,7 @@ import (
 type Invocation struct {
 	Command    string // online, offline, add, remove
 	Type       string // vif or tap
-	XenbusPath string // backend/vif/FE/N, relative to the backend domain
+	XenbusPath string // backend/vif/FE/N, relative to the backend domain; of a tap made from its name where only that was given
 	VIF        string // the kernel's name, vifFE.N; may be empty
 	Script     string // as it stands in the backend node; may be empty
 }
@@ -44,7 +44,38 @@ func Parse(args []string, getenv func(string) string) (Invocation, error) {
 		default: // the scripts take any assignment (ip=, bridge=...); the backend node alone decides here
 		}
 	}
+	if inv.Type == "tap" && inv.XenbusPath == "" {
+		inv.XenbusPath = tapPath(getenv("INTERFACE")) // udev knows no more
+	}
 	return inv, inv.check()
+}
+
+// tapPath is the backend's path of a tap, as its name tells: vifFE.N-emu, the end of which QEMU may have cut off, or tapFE.N; "" where the name is
+// another.
+func tapPath(name string) string {
+	rest, ok := strings.CutPrefix(name, "tap")
+	if !ok {
+		rest, ok = strings.CutPrefix(name, "vif")
+		cut := strings.IndexByte(rest, '-')
+		if !ok || cut < 0 || !strings.HasPrefix("-emu", rest[cut:]) {
+			return ""
+		}
+		rest = rest[:cut]
+	}
+	front, device, dot := strings.Cut(rest, ".")
+	if !dot || !digits(front) || !digits(device) {
+		return ""
+	}
+	return "backend/vif/" + front + "/" + device
+}
+
+func digits(s string) bool {
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return false
+		}
+	}
+	return s != ""
 }
 
 func (i Invocation) check() error {
@@ -58,8 +89,11 @@ func (i Invocation) check() error {
 	if i.Type != "vif" && i.Type != "tap" {
 		return errors.New("vif-plug: type_if " + quote(i.Type) + " is unknown: want vif or tap")
 	}
-	if i.Nothing() || i.Type == "tap" {
+	if i.Nothing() {
 		return nil
+	}
+	if i.Type == "tap" && i.XenbusPath == "" {
+		return errors.New("vif-plug: neither XENBUS_PATH nor INTERFACE says whose tap it is: want INTERFACE vifDOMID.DEVID-emu or tapDOMID.DEVID, as libxl and udev set it")
 	}
 	if !safe(i.XenbusPath) || !strings.Contains(i.XenbusPath, "backend/vif/") {
 		return errors.New("vif-plug: XENBUS_PATH " + quote(i.XenbusPath) + " is no path of a vif's backend: want backend/vif/DOMID/DEVID, as libxl and udev set it")

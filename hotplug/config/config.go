@@ -19,6 +19,7 @@ import (
 
 	"vifplug/bridge/network"
 	"vifplug/hotplug"
+	"vifplug/hotplug/paths"
 )
 
 // DefaultDir is where a host keeps the configuration.
@@ -46,6 +47,8 @@ type document struct {
 		NetdevWait        wait     `toml:"netdev-wait"`
 		LegacyBridgeNames bool     `toml:"legacy-bridge-names"`
 		LeaveScripts      []string `toml:"leave-scripts"`
+		Path              path     `toml:"path"`
+		Guard             guard    `toml:"guard"`
 	} `toml:"hotplug"`
 	Control struct {
 		Readers string `toml:"readers"`
@@ -61,12 +64,41 @@ var keys = []struct{ name, want string }{
 	{"hotplug.netdev-wait", `a duration such as "30s" or "0s"`},
 	{"hotplug.legacy-bridge-names", "true or false"},
 	{"hotplug.leave-scripts", `a list of names such as ["vif-route"]`},
+	{"hotplug.path", "one of " + strings.Join(network.Paths, ", ")},
+	{"hotplug.guard", "one of " + strings.Join(network.Guards, ", ")},
 	{"control", aTable},
 	{"control.readers", `the name of a group such as "adm"`},
 }
 
 // wait is how long a NIC may stay pending, in Go's notation ("30s", "250ms"). It is a struct, since TOML's integers fit into Go's.
 type wait struct{ time.Duration }
+
+// path and guard are names of such. They are structs for the same reason as wait.
+type (
+	path  struct{ paths.Path }
+	guard struct{ paths.Guard }
+)
+
+// UnmarshalText reads a path's name.
+func (p *path) UnmarshalText(b []byte) (err error) {
+	name, err := named(b, network.Paths)
+	p.Path = paths.Path(name)
+	return err
+}
+
+// UnmarshalText reads a guard's name.
+func (g *guard) UnmarshalText(b []byte) (err error) {
+	name, err := named(b, network.Guards)
+	g.Guard = paths.Guard(name)
+	return err
+}
+
+func named(b []byte, names []string) (string, error) {
+	if s := string(b); slices.Contains(names, s) {
+		return s, nil
+	}
+	return "", unstable.NewParserError(b, "%q is none of %s. Did you mean %q?", network.Clip(string(b)), strings.Join(names, ", "), network.Nearest(string(b), names))
+}
 
 // MaxWait keeps a pending NIC within libxl's 40 s, less what plugging and answering take.
 const MaxWait = 33 * time.Second
@@ -171,6 +203,7 @@ func defaults() document {
 	p := hotplug.DefaultPolicy()
 	d.Hotplug.BridgeWait, d.Hotplug.NetdevWait = wait{p.BridgeWait}, wait{p.NetdevWait}
 	d.Hotplug.LegacyBridgeNames, d.Hotplug.LeaveScripts = p.LegacyBridgeNames, p.LeaveScripts
+	d.Hotplug.Path, d.Hotplug.Guard = path{p.Path}, guard{p.Guard}
 	return d
 }
 
@@ -178,7 +211,7 @@ func (d document) config() Config {
 	return Config{
 		Policy: hotplug.Policy{
 			BridgeWait: d.Hotplug.BridgeWait.Duration, NetdevWait: d.Hotplug.NetdevWait.Duration,
-			LegacyBridgeNames: d.Hotplug.LegacyBridgeNames, LeaveScripts: d.Hotplug.LeaveScripts,
+			LegacyBridgeNames: d.Hotplug.LegacyBridgeNames, LeaveScripts: d.Hotplug.LeaveScripts, Path: d.Hotplug.Path.Path, Guard: d.Hotplug.Guard.Guard,
 		},
 		Readers: d.Control.Readers,
 	}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	"vifplug/bridge"
 	"vifplug/bridge/network"
 	"vifplug/hotplug"
+	"vifplug/hotplug/paths"
 )
 
 // dirOf makes a configuration's directory of files by their names.
@@ -49,11 +51,13 @@ func TestEveryKey(t *testing.T) {
 		netdev-wait = "250ms"
 		legacy-bridge-names = true
 		leave-scripts = ["mine"]
+		path = "shortcut"
+		guard = "mac"
 		[control]
 		readers = "adm"`}))
 	require.NoError(t, err)
 	assert.Equal(t, Config{Readers: "adm", Policy: hotplug.Policy{
-		BridgeWait: 33 * time.Second, NetdevWait: 250 * time.Millisecond, LegacyBridgeNames: true, LeaveScripts: []string{"mine"},
+		BridgeWait: 33 * time.Second, NetdevWait: 250 * time.Millisecond, LegacyBridgeNames: true, LeaveScripts: []string{"mine"}, Path: paths.Shortcut, Guard: paths.MAC,
 	}}, got)
 }
 
@@ -101,6 +105,9 @@ func TestErrors(t *testing.T) {
 		{"too long", "[hotplug]\nbridge-wait = \"33.001s\"", "2:15: hotplug.bridge-wait: 33.001s is longer than 33s. libxl gives up after 40 s: say less"},
 		{"netdev too long", "[hotplug]\nnetdev-wait = \"1h\"", "2:15: hotplug.netdev-wait: 1h0m0s is longer than 33s"},
 		{"beyond int64", "[hotplug]\nbridge-wait = \"9999999999h\"", "2:15: hotplug.bridge-wait: \"9999999999h\" is no duration"},
+		{"no path", "[hotplug]\npath = \"shortcat\"", "2:8: hotplug.path: \"shortcat\" is none of auto, bridge, shortcut, socket, af-xdp. Did you mean \"shortcut\"?"},
+		{"no path's type", "[hotplug]\npath = [1]", "2:8: hotplug.path: want one of auto, bridge"},
+		{"no guard", "[hotplug]\nguard = \"ip\"", "2:9: hotplug.guard: \"ip\" is none of off, mac"},
 		{"a list", "[hotplug]\nbridge-wait = [1]", "2:15: hotplug.bridge-wait: want a duration such as \"30s\" or \"0s\""},
 		{"no boolean", "[hotplug]\nlegacy-bridge-names = \"yes\"", "2:23: hotplug.legacy-bridge-names: want true or false"},
 		{"no list", "[hotplug]\nleave-scripts = \"x\"", "2:17: hotplug.leave-scripts: want a list of names such as [\"vif-route\"]"},
@@ -215,7 +222,7 @@ func TestKeysAreTheDocumentsAndDocumented(t *testing.T) {
 		for i := range s.NumField() {
 			name := prefix + s.Field(i).Tag.Get("toml")
 			shape = append(shape, name)
-			if f := s.Field(i).Type; f.Kind() == reflect.Struct && f != reflect.TypeFor[wait]() {
+			if f := s.Field(i).Type; f.Kind() == reflect.Struct && !reflect.PointerTo(f).Implements(reflect.TypeFor[encoding.TextUnmarshaler]()) {
 				walk(f, name+".")
 			}
 		}

@@ -14,9 +14,9 @@ import (
 	"vifplug/hotplug/ask"
 )
 
-// lines stands before the server of HTTP and answers vif-plug's question itself: one line, as package ask has it.
+// lines stands before the server of HTTP and answers questions of one line itself: vif-plug's, as package ask has it, and those about taps.
 type lines struct {
-	answer func(net.Conn, string) string
+	answer func(net.Conn, string) (string, []*os.File)
 
 	mu     sync.Mutex // guards all following fields
 	open   map[net.Conn]struct{}
@@ -109,7 +109,8 @@ func (f *front) runFirst(c net.Conn) {
 		return
 	}
 	if isLine {
-		_, _ = io.WriteString(c, f.lines.answer(c, string(head))) // whoever asked may have gone
+		text, files := f.lines.answer(c, string(head))
+		send(c, text, files)
 		_ = c.Close()
 		return
 	}
@@ -129,7 +130,7 @@ func beginning(r io.Reader) (head []byte, isLine bool, err error) {
 		head = head[:len(head)+n]
 		text := string(head)
 		switch {
-		case !strings.HasPrefix(text, ask.Word[:min(len(text), len(ask.Word))]):
+		case !begins(text, ask.Word) && !begins(text, tapWord):
 			return head, false, nil
 		case strings.HasSuffix(text, "\n"):
 			return head, true, nil
@@ -140,6 +141,9 @@ func beginning(r io.Reader) (head []byte, isLine bool, err error) {
 		}
 	}
 }
+
+// begins says that a text begins with a word, as far as it goes.
+func begins(text, word string) bool { return strings.HasPrefix(text, word[:min(len(text), len(word))]) }
 
 // Accept gives the next connection that speaks HTTP.
 func (f *front) Accept() (net.Conn, error) {
@@ -182,13 +186,25 @@ func (b *begun) CloseWrite() error {
 	return nil
 }
 
-// answerLine answers vif-plug's question.
-func (s *Server) answerLine(c net.Conn, line string) string {
+// answerLine answers a question of one line. The files go with the answer, and are the caller's to close.
+func (s *Server) answerLine(c net.Conn, line string) (text string, files []*os.File) {
 	p := peerOf(c)
-	if !p.mayWrite(os.Geteuid()) {
-		s.opt.Logger.Warn("refused", "path", "vif-plug", "uid", p.uid, "pid", p.pid)
-		return ask.Refusal(fmt.Errorf("user %d may not change anything here. Run vif-plug as root", p.uid))
+	isTap := strings.HasPrefix(line, tapWord)
+	switch {
+	case p.mayWrite(os.Geteuid()) && isTap:
+		return s.answerTap(line)
+	case p.mayWrite(os.Geteuid()):
+		return s.answerPlug(line), nil
+	case isTap:
+		s.opt.Logger.Warn("refused", "path", "tap", "uid", p.uid, "pid", p.pid)
+		return ask.Refusal(fmt.Errorf("user %d may not change anything here. Run it as root", p.uid)), nil
 	}
+	s.opt.Logger.Warn("refused", "path", "vif-plug", "uid", p.uid, "pid", p.pid)
+	return ask.Refusal(fmt.Errorf("user %d may not change anything here. Run vif-plug as root", p.uid)), nil
+}
+
+// answerPlug answers vif-plug's question.
+func (s *Server) answerPlug(line string) string {
 	inv, err := ask.ParseLine(line)
 	if err == nil {
 		err = s.hotplug(s.ctx, inv)

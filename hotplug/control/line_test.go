@@ -44,7 +44,7 @@ func TestLine(t *testing.T) {
 		"hotplug online vif backend/vif/3/0 vif3.0\n":                 gone,
 		"hotplug online vif /local/domain/0/backend/vif/3/0 vif3.0\n": gone,
 		"hotplug offline vif backend/vif/3/0 \n":                      "done\n",
-		"hotplug add tap  \n":                                         "done\n",
+		"hotplug add tap backend/vif/99/0 \n":                         "done\n",
 		"hotplug online tap  \n":                                      "done\n",
 	} {
 		assert.Equal(t, want, s.say(s.dial(), question), question)

@@ -85,7 +85,7 @@ func serve(t *testing.T) *service {
 		inner.ServeHTTP(w, r)
 	})
 	line := s.server.lines.answer
-	s.server.lines.answer = func(c net.Conn, question string) string {
+	s.server.lines.answer = func(c net.Conn, question string) (string, []*os.File) {
 		s.active.Add(1)
 		defer s.active.Add(-1)
 		return line(c, question)

@@ -21,6 +21,7 @@ const maxNIC = 64 << 10
 func (s *Server) nicRoutes(mux *http.ServeMux) {
 	mux.HandleFunc("POST /v1/domains/{domain}/nics", s.write(s.postNIC))
 	mux.HandleFunc("POST /v1/nics/{name}/move", s.write(s.postMove))
+	mux.HandleFunc("POST /v1/nics/{name}/path", s.write(s.postPath))
 	mux.HandleFunc("DELETE /v1/nics/{name}", s.write(s.deleteNIC))
 }
 

@@ -102,7 +102,7 @@ func TestWhoMayWhat(t *testing.T) {
 		for path, ok := range map[string]int{"/v1/status": 200, "/v1/nics": 200, "/v1/nics/vif1.0": 404, "/v1/domains": 200, "/v1/events": 200} {
 			assert.Equal(t, allowed(who.read, ok), ask("GET", path), "%s: %s", who.name, path)
 		}
-		for path, ok := range map[string]int{"/v1/resync": 204, plug + "1/0": 409, "/v1/hotplug?command=add&type_if=tap": 204} {
+		for path, ok := range map[string]int{"/v1/resync": 204, plug + "1/0": 409, "/v1/hotplug?command=add&type_if=tap&interface=vif99.0-emu": 204} {
 			assert.Equal(t, allowed(who.write, ok), ask("POST", path), "%s: %s", who.name, path)
 		}
 	}

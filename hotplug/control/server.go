@@ -16,6 +16,7 @@ import (
 
 	"vifplug/hotplug"
 	"vifplug/hotplug/ask"
+	"vifplug/hotplug/rings"
 )
 
 // Version is the version of the interface, in every path and in GET /v1/status.
@@ -29,7 +30,9 @@ type Options struct {
 	Engine *hotplug.Engine
 	// Networks keeps the declared networks; nil: nobody does.
 	Networks Networks
-	Logger   *slog.Logger
+	// Rings makes ports for QEMUs at AF_XDP rings; nil: nobody does.
+	Rings  *rings.Maker
+	Logger *slog.Logger
 	// Readers is a group id whose members may read; negative: none. SetReaders changes it.
 	Readers int
 	// Daemon is what GET /v1/status says of the service itself.
@@ -194,7 +197,7 @@ func streamOf(q url.Values) (since uint64, follow bool, err error) {
 // postHotplug does what libxl or udev asks vif-plug for.
 func (s *Server) postHotplug(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
-	env := map[string]string{"XENBUS_PATH": q.Get("xenbus_path"), "vif": q.Get("vif"), "script": q.Get("script")}
+	env := map[string]string{"XENBUS_PATH": q.Get("xenbus_path"), "INTERFACE": q.Get("interface"), "vif": q.Get("vif"), "script": q.Get("script")}
 	inv, err := ask.Parse([]string{q.Get("command"), "type_if=" + q.Get("type_if")}, func(k string) string { return env[k] })
 	if err != nil {
 		refuse(w, r, http.StatusBadRequest, err)
@@ -218,16 +221,17 @@ type senselessError struct{ error }
 
 // hotplug plugs or releases a NIC. The error is senseless, hotplug.ErrStopping, or why the NIC is not as asked.
 func (s *Server) hotplug(ctx context.Context, inv ask.Invocation) error {
-	if inv.Nothing() || inv.Type == "tap" {
+	if inv.Nothing() {
 		return nil
 	}
 	k, err := hotplug.ParseXenbusPath(inv.XenbusPath)
 	if err != nil {
 		return &senselessError{err}
 	}
+	k.Tap = inv.Type == "tap"
 	ctx, cancel := context.WithTimeout(ctx, PlugWait)
 	defer cancel()
-	if inv.Command == "offline" {
+	if inv.Command == "offline" || inv.Command == "remove" {
 		err = s.opt.Engine.Unplug(ctx, k)
 	} else {
 		err = s.opt.Engine.Plug(ctx, k)

@@ -84,7 +84,7 @@ func TestMethods(t *testing.T) {
 	for path, right := range map[string]string{
 		"/v1/status": "GET", "/v1/nics": "GET", "/v1/nics/vif1.0": "GET DELETE", "/v1/domains": "GET", "/v1/events": "GET",
 		"/v1/hotplug": "POST", "/v1/resync": "POST",
-		"/v1/domains/web01/nics": "POST", "/v1/nics/vif1.0/move": "POST",
+		"/v1/domains/web01/nics": "POST", "/v1/nics/vif1.0/move": "POST", "/v1/nics/vif1.0/path": "POST",
 	} {
 		for _, m := range []string{"GET", "POST", "PUT", "DELETE", "PATCH"} {
 			if !strings.Contains(right, m) {
@@ -113,6 +113,9 @@ func TestHotplugBadParameters(t *testing.T) {
 		"command=online&type_if=vif&xenbus_path=backend/vif/99999/0":         "99999",
 		"command=online&type_if=vif&xenbus_path=backend/vif/1/0&vif=a%0Ab":   "no device name",
 		"command=online&type_if=vif&xenbus_path=backend/vif/1/0%1b[31m":      "XENBUS_PATH",
+		"command=add&type_if=tap":                                            "INTERFACE",
+		"command=add&type_if=tap&interface=tap0":                             "INTERFACE",
+		"command=remove&type_if=tap&xenbus_path=x":                           "XENBUS_PATH",
 		"command=online;type_if=vif&xenbus_path=" + strings.Repeat("1", 600): "no command",
 	} {
 		got := s.ask("POST", "/v1/hotplug?"+query)
@@ -124,7 +127,10 @@ func TestHotplugBadParameters(t *testing.T) {
 // What is nobody's work succeeds, as with the scripts.
 func TestHotplugNothing(t *testing.T) {
 	s := serve(t)
-	for _, query := range []string{"command=add&type_if=tap", "command=online&type_if=tap", "command=add&type_if=vif", "command=remove&type_if=tap&xenbus_path=x"} {
+	for _, query := range []string{
+		"command=online&type_if=tap", "command=add&type_if=vif", "command=offline&type_if=tap&xenbus_path=x",
+		"command=add&type_if=tap&interface=vif5.0-emu", "command=remove&type_if=tap&xenbus_path=backend/vif/5/0", // a tap that nobody has a backend for
+	} {
 		assert.Equal(t, reply{code: 204}, s.ask("POST", "/v1/hotplug?"+query), query)
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"vifplug/bridge"
 	"vifplug/bridge/network"
+	"vifplug/hotplug"
 	"vifplug/xenstore"
 )
 
@@ -88,6 +89,12 @@ func (t *Toolstack) guest(ctx context.Context, text string) (guest, error) {
 	default:
 		return guest{}, unknown("no guest is called %q: none is running", text)
 	}
+}
+
+// Guest finds a running guest by its id or, where the text is no number, by its name.
+func (t *Toolstack) Guest(ctx context.Context, text string) (hotplug.Domain, error) {
+	g, err := t.guest(ctx, text)
+	return hotplug.Domain{ID: uint16(g.id), Name: g.name}, err
 }
 
 // addresses are the MAC addresses of the host's NICs, each with whose it is: of all backends here, and of all that libxl knows of, which may be in

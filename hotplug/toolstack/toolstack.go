@@ -10,6 +10,7 @@ import (
 	"vifplug/bridge"
 	"vifplug/bridge/network"
 	"vifplug/hotplug"
+	"vifplug/hotplug/paths"
 	"vifplug/xenstore"
 )
 
@@ -185,6 +186,27 @@ func (t *Toolstack) Move(ctx context.Context, k hotplug.Key, to Place) error {
 		return all(tx.Pipeline(ctx, ops...))
 	})
 	return wrap(err, k, "move")
+}
+
+// SetPath writes which path a NIC's frames are to take, vifplug's own key; "" leaves it to its network and the host. Only the backend has it: it goes
+// with the NIC.
+func (t *Toolstack) SetPath(ctx context.Context, k hotplug.Key, p paths.Path) error {
+	if p != "" {
+		if _, err := paths.Parse(string(p)); err != nil {
+			return argument("path %q %v", network.Clip(string(p)), err)
+		}
+	}
+	d := dirsOf(t.host.Self(), k)
+	err := t.transaction(ctx, func(tx *xenstore.Tx) error {
+		if err := t.movable(ctx, tx, k, d); err != nil {
+			return err
+		}
+		if p == "" {
+			return remove(ctx, tx, d.back+"/path")
+		}
+		return tx.Write(ctx, d.back+"/path", string(p))
+	})
+	return wrap(err, k, "set the path of")
 }
 
 // copies are the directories that have a NIC's values: the backend, and libxl's copy where there is one.

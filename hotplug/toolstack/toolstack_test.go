@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"vifplug/hotplug"
+	"vifplug/hotplug/paths"
 	"vifplug/xenstore"
 )
 
@@ -228,6 +229,22 @@ func TestMove(t *testing.T) {
 		require.ErrorContains(h, h.Move(h.Context(), k, Place{Network: "guests"}), "vif5.0 is plugged by its own script /etc/xen/scripts/vif-route")
 		require.NoError(h, h.store.Write(h.Context(), d.back+"/online", "0"))
 		require.ErrorContains(h, h.Move(h.Context(), k, Place{Network: "guests"}), "vif5.0 is being removed")
+	})
+}
+
+func TestSetPath(t *testing.T) {
+	each(t, func(h *host) {
+		h.domain(5, "web01")
+		k, err := h.Attach(h.Context(), "web01", NIC{Network: "guests"})
+		require.NoError(h, err)
+		before := h.tree("/")
+		require.ErrorContains(h, h.SetPath(h.Context(), k, "shortcat"), `path "shortcat" is none of auto, bridge, shortcut, socket, af-xdp`)
+		require.ErrorContains(h, h.SetPath(h.Context(), hotplug.Key{Front: 5, Device: 7}, paths.Bridge), "there is no NIC vif5.7")
+		assert.Equal(h, before, h.tree("/"), "nothing was written")
+		require.NoError(h, h.SetPath(h.Context(), k, paths.Bridge))
+		assert.Equal(h, "bridge", h.read(dirsOf(0, k).back+"/path"))
+		require.NoError(h, h.SetPath(h.Context(), k, ""))
+		assert.Equal(h, before, h.tree("/"), "it is as if nobody had ever said")
 	})
 }
 

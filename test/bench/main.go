@@ -4,6 +4,8 @@
 // the stock vif-bridge script, vif-plug through the daemon, the daemon by its watch, and the floor (floor.go). Then the storm of 1,000 NICs,
 // the memory, what an idle daemon costs, and a bridge of 1,000 ports that goes and comes back. Machines differ and are noisy: read the ratios.
 //
+// With --taps it measures what QEMU's taps cost, few and many (taps.go).
+//
 // With --networks it measures declared networks (networks.go): how long planning takes, and applying beside ip -batch.
 package main
 
@@ -24,6 +26,7 @@ func main() {
 	rounds := flag.Int("rounds", 40, "how many NICs each way plugs")
 	storm := flag.Int("storm", 1000, "how many NICs appear at once")
 	idle := flag.Int("idle", 10, "how many seconds an idle daemon is watched")
+	taps := flag.Int("taps", 0, "measure this many taps of HVM guests instead, 40 at least")
 	networks := flag.String("networks", "", "measure declared networks instead: \"plan\" them, or \"apply\" them on a kernel that has VLANs")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
@@ -34,6 +37,10 @@ func main() {
 	var err error
 	switch *networks {
 	case "":
+		if *taps != 0 {
+			err = runTaps(ctx, max(*taps, 40))
+			break
+		}
 		err = run(ctx, plan{rounds: *rounds, storm: *storm, idle: *idle})
 	case "plan":
 		err = planning()

@@ -128,29 +128,36 @@ func (b *bench) memoryAndIdle(ctx context.Context, before int) error {
 		return err
 	}
 	fmt.Printf("resident memory: %.1f MB before, %.1f MB with %d NICs (wanted 30 MB at most)\n", mb(before), mb(after), b.storm)
-	w1, err := wakeups(pid)
+	w, c, err := b.atRest(ctx, time.Duration(b.idle)*time.Second)
 	if err != nil {
 		return err
+	}
+	fmt.Printf("idle for %d s: %d wake-ups, %.3f ms of CPU (wanted none)\n", b.idle, w, float64(c)/1e6)
+	return nil
+}
+
+// atRest watches the daemon while nothing happens: how often it wakes, and the nanoseconds that it works.
+func (b *bench) atRest(ctx context.Context, d time.Duration) (woken, worked uint64, err error) {
+	pid := b.daemon.Process.Pid
+	w1, err := wakeups(pid)
+	if err != nil {
+		return 0, 0, err
 	}
 	c1, err := cpuTicks(pid)
 	if err != nil {
-		return err
+		return 0, 0, err
 	}
 	select {
 	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(time.Duration(b.idle) * time.Second): // the very thing that is measured
+		return 0, 0, ctx.Err()
+	case <-time.After(d): // the very thing that is measured
 	}
 	w2, err := wakeups(pid)
 	if err != nil {
-		return err
+		return 0, 0, err
 	}
 	c2, err := cpuTicks(pid)
-	if err != nil {
-		return err
-	}
-	fmt.Printf("idle for %d s: %d wake-ups, %.3f ms of CPU (wanted none)\n", b.idle, w2-w1, float64(c2-c1)/1e6)
-	return nil
+	return w2 - w1, c2 - c1, err
 }
 
 // settle waits until the daemon has not woken for a second: the runtime gives memory back for a while after work.

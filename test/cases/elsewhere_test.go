@@ -22,21 +22,19 @@ const last = 43
 var elsewhere = map[int]string{
 	19: "script paths: vifplug executes no script. Executing legacy scripts is another issue's",
 	21: "the ip list: guards (anti-spoofing) and routed mode",
-	30: "taps without a vif, taps that come first, QEMU's crash: HVM taps",
-	31: "two backends with one MAC behind a stub domain: guards and HVM",
-	32: "the tap after the PV drivers' unplug: HVM taps and their guards",
 	36: "nftables flushed, br_netfilter: guards",
 	40: "an invalid rate: shaping",
 }
 
 // alsoElsewhere are the parts of tested cases that are no matter of a vif in bridge mode.
 var alsoElsewhere = map[int]string{
-	7:  "the tap's truncated name: HVM taps",
 	10: "Open vSwitch bridges: the OVS mode",
 	12: "rolling back firewall and OVS entries: guards, OVS",
 	15: "moving MAC and IP rules to the newer domain: guards",
 	23: "oxenstored's EQUOTA and missing DIRECTORY_PART: package xenstore's own tests",
 	26: "the generation in the token of a watch: package xenstore's own tests",
+	31: "anti-spoofing that accepts the pair behind a stub domain: guards",
+	32: "the same rules on the tap as on the vif: guards",
 	34: "a bridge's own MAC: declared networks",
 	41: "suspend and resume of the host, watches through /dev/xen/xenbus: package xenstore and the lab",
 }

@@ -22,7 +22,7 @@ func TestOnce(t *testing.T) {
 	}
 	h.domain(5, standin.NIC{Bridge: "xenbr0", State: "2", VIFName: "testweb"}, plain)
 	k := hotplug.Key{Front: 5}
-	require.NoError(t, hotplug.Once(h.ctx(), h.store, k, true, h.policy))
+	require.NoError(t, hotplug.Once(h.ctx(), h.store, k, true, h.policy, h.t.TempDir()))
 	require.NoError(t, h.port("testweb", "xenbr0", 1500))
 	require.NoError(t, h.node(5, 0, "hotplug-status", "connected"))
 	require.NoError(t, h.node(5, 1, "hotplug-status", ""), "another NIC is not its business")
@@ -30,9 +30,9 @@ func TestOnce(t *testing.T) {
 	require.NoError(t, err)
 	assert.Contains(t, other, "master none down")
 
-	require.NoError(t, hotplug.Once(h.ctx(), h.store, k, true, h.policy), "and again")
+	require.NoError(t, hotplug.Once(h.ctx(), h.store, k, true, h.policy, h.t.TempDir()), "and again")
 	require.NoError(t, h.tools.Detach(h.ctx(), 5, 0))
-	require.NoError(t, hotplug.Once(h.ctx(), h.store, k, false, h.policy))
+	require.NoError(t, hotplug.Once(h.ctx(), h.store, k, false, h.policy, h.t.TempDir()))
 	text, err := bridgetest.Describe("testweb")
 	require.NoError(t, err)
 	assert.Equal(t, "veth testweb mtu 1500 fe:ff:ff:ff:ff:ff master none down", text)
@@ -45,11 +45,11 @@ func TestOnceSaysWhyNot(t *testing.T) {
 	h.domain(5, standin.NIC{Bridge: "xenbr9", State: "2"})
 	var r *hotplug.Reason
 	h.policy.BridgeWait = 30 * time.Millisecond
-	require.ErrorAs(t, hotplug.Once(h.ctx(), h.store, hotplug.Key{Front: 5}, true, h.policy), &r)
+	require.ErrorAs(t, hotplug.Once(h.ctx(), h.store, hotplug.Key{Front: 5}, true, h.policy, h.t.TempDir()), &r)
 	assert.Equal(t, hotplug.CodeBridgeMissing, r.Code)
 	require.NoError(t, h.node(5, 0, "hotplug-error", r.Error()))
 
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	require.ErrorIs(t, hotplug.Once(ctx, h.store, hotplug.Key{Front: 5}, true, h.policy), context.Canceled)
+	require.ErrorIs(t, hotplug.Once(ctx, h.store, hotplug.Key{Front: 5}, true, h.policy, h.t.TempDir()), context.Canceled)
 }

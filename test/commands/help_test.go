@@ -35,7 +35,7 @@ func examplesOf(t *testing.T, h *host, args ...string) []string {
 }
 
 // endless are the examples that go on until they are interrupted.
-var endless = regexp.MustCompile(`--follow|vifctl xenstored`)
+var endless = regexp.MustCompile(`--follow|vifctl xenstored|vifctl capture|vifctl top$`)
 
 // networks is a declaration for the examples, with the trunk where the kernel filters VLANs.
 const networks = `
@@ -143,7 +143,7 @@ func TestExamplesOfVifctl(t *testing.T) {
 			commands = append(commands, []string{"vifctl", name})
 		}
 	}
-	require.Len(t, commands, 17, list)
+	require.Len(t, commands, 21, list)
 	changes := []string{"/tmp/xs.sock", h.path("x"), "/run/vifplug/control.sock", h.path("c"), "/etc/vifplug", h.path("etc")}
 	if !strings.Contains(declared, trunk) {
 		changes = append(changes, "--network trunk --vlan 13", "--network guests")
@@ -163,7 +163,7 @@ func TestExamplesOfVifctl(t *testing.T) {
 }
 
 // filter is a program that an example's output goes to and that need not be here.
-var filter = regexp.MustCompile(` \| jq .*`)
+var filter = regexp.MustCompile(` \| (jq|wireshark) .*`)
 
 // differs are the examples that may tell by exit status 3 that the host is not as declared.
 var differs = regexp.MustCompile(`vifctl (plan|diff)`)

@@ -35,6 +35,7 @@ type host struct {
 	daemon  *exec.Cmd
 	bridges []string
 	ports   []string
+	qemus   map[string]*standin.QEMU // by tap
 }
 
 func (h *host) path(name string) string { return filepath.Join(h.dir, name) }
@@ -131,6 +132,9 @@ func (h *host) close() {
 			_ = c.Close()
 		}
 	}
+	for _, q := range h.qemus {
+		q.Close()
+	}
 	for _, l := range slices.Concat(h.bridges, h.ports) {
 		_ = bridgetest.Delete(l)
 	}
@@ -172,17 +176,26 @@ func (h *host) gone(name string) error {
 
 // guest creates a domain with NICs on bridges.
 func (h *host) guest(id int, name string, bridges ...string) error {
-	dom := xenstore.DomID(id)
-	if err := h.tools.CreateDomain(context.Background(), dom, name, fmt.Sprintf("%08d-0000-4000-8000-000000000000", id)); err != nil {
+	if err := h.domain(id, name); err != nil {
 		return err
 	}
 	for i, b := range bridges {
 		nic := standin.NIC{Bridge: b, MAC: fmt.Sprintf("00:16:3e:00:%02x:%02x", id, i)}
-		if err := h.tools.Attach(context.Background(), dom, i, nic); err != nil {
+		if err := h.tools.Attach(context.Background(), xenstore.DomID(id), i, nic); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (h *host) domain(id int, name string) error {
+	return h.tools.CreateDomain(context.Background(), xenstore.DomID(id), name, fmt.Sprintf("%08d-0000-4000-8000-000000000000", id))
+}
+
+// emulated gives a domain a NIC that QEMU emulates as well.
+func (h *host) emulated(id int, bridge string) error {
+	nic := standin.NIC{Bridge: bridge, MAC: fmt.Sprintf("00:16:3e:00:%02x:00", id), Type: "vif_ioemu"}
+	return h.tools.Attach(context.Background(), xenstore.DomID(id), 0, nic)
 }
 
 // state waits until the daemon has a NIC in a state; a reason's code may be wanted too.

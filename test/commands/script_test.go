@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 
 	"vifplug/bridge/bridgetest"
 	"vifplug/hotplug"
+	"vifplug/test/standin"
 )
 
 // TestScripts runs testdata/script: the programs as one types them. Besides testscript's own commands there are those of this file.
@@ -49,7 +51,7 @@ func params(dir string) testscript.Params {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"host": cmdHost, "bridge": cmdBridge, "guest": cmdGuest, "daemon": cmdDaemon, "state": cmdState, "node": cmdNode, "link": cmdLink,
-			"exits": cmdExits, "port": cmdPort, "gone": cmdGone, "until": cmdUntil,
+			"exits": cmdExits, "port": cmdPort, "gone": cmdGone, "until": cmdUntil, "emulated": cmdEmulated, "qemu": cmdQEMU,
 		},
 	}
 }
@@ -75,6 +77,37 @@ func cmdBridge(ts *testscript.TestScript, _ bool, args []string) {
 // guest ID NAME BRIDGE...: a domain with a NIC on each.
 func cmdGuest(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(hostOf(ts).guest(number(ts, args[0]), args[1], args[2:]...))
+}
+
+// emulated ID NAME BRIDGE: a domain, unless it is there, with a NIC that QEMU emulates as well. emulated -domain ID NAME: the domain alone.
+func cmdEmulated(ts *testscript.TestScript, _ bool, args []string) {
+	h := hostOf(ts)
+	alone := args[0] == "-domain"
+	if alone {
+		args = args[1:]
+	}
+	id := number(ts, args[0])
+	if _, err := h.client.Read(context.Background(), fmt.Sprintf("/local/domain/%d/name", id)); err != nil {
+		ts.Check(h.domain(id, args[1]))
+	}
+	if !alone {
+		ts.Check(h.emulated(id, args[2]))
+	}
+}
+
+// qemu TAP: QEMU with that tap. qemu -end TAP: its end.
+func cmdQEMU(ts *testscript.TestScript, _ bool, args []string) {
+	h := hostOf(ts)
+	if args[0] == "-end" {
+		h.qemus[args[1]].Close()
+		return
+	}
+	q, err := standin.StartQEMU(args[0])
+	ts.Check(err)
+	if h.qemus == nil {
+		h.qemus = map[string]*standin.QEMU{}
+	}
+	h.qemus[args[0]] = q
 }
 
 // daemon [FLAG...] | daemon -term|-kill|-hup

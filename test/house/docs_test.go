@@ -196,7 +196,8 @@ func load(t *testing.T, text string) config.Config {
 // The judge above sees a wrong default.
 func TestDefaultsAreTold(t *testing.T) {
 	for _, other := range []string{
-		`hotplug.bridge-wait = "29s"`, `hotplug.netdev-wait = "11s"`, `hotplug.legacy-bridge-names = true`, `hotplug.leave-scripts = []`, `control.readers = "adm"`,
+		`hotplug.bridge-wait = "29s"`, `hotplug.netdev-wait = "11s"`, `hotplug.legacy-bridge-names = true`, `hotplug.leave-scripts = []`, `hotplug.path = "bridge"`,
+		`hotplug.guard = "mac"`, `control.readers = "adm"`,
 	} {
 		assert.NotEqual(t, load(t, ""), load(t, other), other)
 	}

@@ -1,0 +1,103 @@
+package commands
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"vifplug/bridge/bridgetest"
+	"vifplug/hotplug"
+	"vifplug/hotplug/paths"
+	"vifplug/test/standin"
+)
+
+// takes awaits that the frames of a NIC, or of its tap, take a path.
+func (h *host) takes(name string, tap bool, want paths.Path) (s paths.State, err error) {
+	return s, eventually(func() error {
+		x, err := h.control().NIC(context.Background(), name)
+		if err != nil {
+			return err
+		}
+		p := pathIn(x.NICStatus, tap)
+		if p == nil || p.Path != want {
+			return fmt.Errorf("%s takes %+v, want %s", name, p, want)
+		}
+		s = *p
+		return nil
+	})
+}
+
+func pathIn(n hotplug.NICStatus, tap bool) *paths.State {
+	if !tap {
+		return n.Path
+	}
+	if n.Tap == nil {
+		return nil
+	}
+	return n.Tap.Path
+}
+
+// A tap and a PV NIC take the shortcut by themselves, and the bridge when somebody asks for it, when the bridge becomes what the shortcut is not, and
+// when the daemon is killed. Frames cross all the while.
+func TestPaths(t *testing.T) {
+	h := hostFor(t)
+	require.NoError(t, h.bridge("brp"))
+	require.NoError(t, h.start())
+	require.NoError(t, h.domain(71, "hvm71"))
+	require.NoError(t, h.emulated(71, "brp"))
+	require.NoError(t, h.guest(72, "pv72", "brp"))
+	q, err := standin.StartQEMU("vif71.0-emu")
+	require.NoError(t, err)
+	defer q.Close()
+	require.NoError(t, h.link("vif71.0-emu", "master brp up"))
+	require.NoError(t, h.link("vif72.0", "master brp up"))
+	d, err := bridgetest.OpenDevice("g72.0")
+	require.NoError(t, err)
+	defer d.Close()
+	cross := func() {
+		t.Helper()
+		_, err := bridgetest.Between(q, d)
+		require.NoError(t, err)
+		_, err = bridgetest.Between(d, q)
+		require.NoError(t, err)
+	}
+	both := func(want paths.Path, why string) {
+		t.Helper()
+		for vif, tap := range map[string]bool{"vif71.0": true, "vif72.0": false} {
+			s, err := h.takes(vif, tap, want)
+			require.NoError(t, err)
+			assert.Contains(t, s.Reason, why)
+		}
+		cross()
+	}
+	both(paths.Shortcut, "nothing stands against")
+
+	st, err := h.control().SetPath(t.Context(), "vif72.0", paths.Bridge)
+	require.NoError(t, err)
+	require.NotNil(t, st.Path)
+	assert.Equal(t, paths.Bridge, st.Path.Path)
+	cross()
+	st, err = h.control().SetPath(t.Context(), "vif72.0", "")
+	require.NoError(t, err)
+	assert.Equal(t, paths.Shortcut, st.Path.Path)
+
+	setSTP := func(state string) {
+		out, err := exec.Command("ip", "link", "set", "brp", "type", "bridge", "stp_state", state).CombinedOutput()
+		require.NoError(t, err, string(out))
+	}
+	setSTP("1")
+	both(paths.Bridge, "spanning tree")
+	setSTP("0")
+	both(paths.Shortcut, "nothing stands against")
+
+	_, err = h.stop(syscall.SIGKILL)
+	require.NoError(t, err)
+	cross()
+	require.NoError(t, h.start())
+	both(paths.Shortcut, "nothing stands against")
+}
