@@ -29,16 +29,8 @@ func build(dir string, k kernelPackage, deb string) error {
 	if err := unpackKernel(work, k, deb); err != nil {
 		return err
 	}
-	bzImage, err := os.ReadFile(filepath.Join(work, "boot", "vmlinuz-"+k.release()))
-	if err != nil {
-		return fmt.Errorf("image: %w", err)
-	}
-	kernel, err := decompress(bzImage)
-	if err != nil {
+	if err := writeKernel(work, k.release(), filepath.Join(dir, KernelFile)); err != nil {
 		return err
-	}
-	if err := os.WriteFile(filepath.Join(dir, KernelFile), kernel, 0o644); err != nil {
-		return fmt.Errorf("image: %w", err)
 	}
 	if err := gunzip(xenFile, filepath.Join(dir, XenFile)); err != nil {
 		return err
@@ -51,6 +43,22 @@ func build(dir string, k kernelPackage, deb string) error {
 		return err
 	}
 	if err := os.RemoveAll(work); err != nil {
+		return fmt.Errorf("image: %w", err)
+	}
+	return nil
+}
+
+// writeKernel makes an ELF file of the kernel that was unpacked below work.
+func writeKernel(work, release, to string) error {
+	bzImage, err := os.ReadFile(filepath.Join(work, "boot", "vmlinuz-"+release))
+	if err != nil {
+		return fmt.Errorf("image: %w", err)
+	}
+	kernel, err := decompress(bzImage)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(to, kernel, 0o644); err != nil {
 		return fmt.Errorf("image: %w", err)
 	}
 	return nil
@@ -194,7 +202,7 @@ func addGuests(t *cpio.Tree, work, release, kernel string) error {
 		modules []string
 	}{{"pv.gz", pvModules}, {"hvm.gz", hvmModules}} {
 		path := filepath.Join(work, g.name)
-		guest, err := guestTree(filepath.Join(work, moduleDir(release), "kernel"), g.modules)
+		guest, err := guestTree(filepath.Join(work, moduleDir(release), "kernel"), guestInit, g.modules)
 		if err != nil {
 			return err
 		}
@@ -208,12 +216,12 @@ func addGuests(t *cpio.Tree, work, release, kernel string) error {
 	return nil
 }
 
-func guestTree(kernel string, modules []string) (*cpio.Tree, error) {
+func guestTree(kernel string, init []byte, modules []string) (*cpio.Tree, error) {
 	t := &cpio.Tree{}
 	for _, d := range []string{"proc", "sys", "dev", "sbin", "run"} {
 		t.Dir(d)
 	}
-	t.Bytes("init", 0o755, guestInit)
+	t.Bytes("init", 0o755, init)
 	if err := t.File("bin/busybox", busybox); err != nil {
 		return nil, err
 	}

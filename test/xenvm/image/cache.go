@@ -33,14 +33,33 @@ func CacheDir() (string, error) {
 	return filepath.Join(dir, "xenvm"), nil
 }
 
+// kind is what the cache keeps: files that are built of a kernel's package, in a directory that is named by all that goes into them.
+type kind struct {
+	prefix string                                              // of the directory's name
+	what   string                                              // for people
+	files  []string                                            // that a finished one has
+	check  func(cache string, built bool) error                // says what this machine lacks
+	key    func(k kernelPackage) (string, error)               // names all that goes in
+	build  func(dir string, k kernelPackage, deb string) error // makes all files in dir
+}
+
+// lab is the machine with Xen.
+var lab = kind{
+	prefix: "image-", what: "images for Xen's lab", files: []string{XenFile, KernelFile, InitrdFile}, check: Host{}.Check, build: build,
+	key: func(k kernelPackage) (string, error) {
+		versions, err := installedVersions()
+		return key(k.deb, versions), err
+	},
+}
+
 // Ensure gives the directory of an image of today's packages, and builds it if it is not there. Any number of processes may do so at once: one
 // builds, the others wait for it. say hears what takes time.
 func Ensure(cache string, say func(format string, args ...any)) (string, error) {
-	if err := (Host{}).Check(cache, true); err != nil {
-		return "", err
-	}
-	versions, err := installedVersions()
-	if err != nil {
+	return lab.ensure(cache, say)
+}
+
+func (i kind) ensure(cache string, say func(format string, args ...any)) (string, error) {
+	if err := i.check(cache, true); err != nil {
 		return "", err
 	}
 	debs := filepath.Join(cache, "deb")
@@ -48,11 +67,15 @@ func Ensure(cache string, say func(format string, args ...any)) (string, error) 
 	if err != nil {
 		return "", err
 	}
-	dir := filepath.Join(cache, "image-"+key(kernel.deb, versions))
-	if complete(dir) {
+	name, err := i.key(kernel)
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(cache, i.prefix+name)
+	if i.complete(dir) {
 		return dir, touch(dir)
 	}
-	if err := (Host{}).Check(cache, false); err != nil {
+	if err := i.check(cache, false); err != nil {
 		return "", err
 	}
 	unlock, err := lock(cache)
@@ -60,15 +83,15 @@ func Ensure(cache string, say func(format string, args ...any)) (string, error) 
 		return "", err
 	}
 	defer unlock()
-	if complete(dir) { // by the one that had the lock
+	if i.complete(dir) { // by the one that had the lock
 		return dir, touch(dir)
 	}
-	return dir, buildInto(cache, dir, kernel, say)
+	return dir, i.buildInto(cache, dir, kernel, say)
 }
 
-func buildInto(cache, dir string, kernel kernelPackage, say func(format string, args ...any)) error {
+func (i kind) buildInto(cache, dir string, kernel kernelPackage, say func(format string, args ...any)) error {
 	start := time.Now()
-	say("building the images for Xen's lab in %s (once)", cache)
+	say("building the %s in %s (once)", i.what, cache)
 	deb, err := kernel.download(filepath.Join(cache, "deb"))
 	if err != nil {
 		return err
@@ -78,14 +101,19 @@ func buildInto(cache, dir string, kernel kernelPackage, say func(format string, 
 		return fmt.Errorf("image: %w", err)
 	}
 	defer os.RemoveAll(work) //nolint:errcheck // gone when it was renamed
-	if err := build(work, kernel, deb); err != nil {
+	if err := i.build(work, kernel, deb); err != nil {
 		return err
 	}
 	if err := os.Rename(work, dir); err != nil {
 		return fmt.Errorf("image: %w", err)
 	}
 	say("built in %.1f s", time.Since(start).Seconds())
-	return prune(cache, dir, kernel.deb)
+	return prune(cache, i.prefix, dir, kernel.deb)
+}
+
+// complete says whether a directory has all files of a finished one.
+func (i kind) complete(dir string) bool {
+	return !slices.ContainsFunc(i.files, func(f string) bool { return !exists(filepath.Join(dir, f)) })
 }
 
 // key names an image by all that goes into it.
@@ -107,10 +135,6 @@ func installedVersions() (string, error) {
 		return "", fmt.Errorf("%w\n%w", err, Missing{What: "Not all packages are installed", Remedy: "Install them: apt-get install --no-install-recommends " + strings.Join(Packages(), " ")})
 	}
 	return out, nil
-}
-
-func complete(dir string) bool {
-	return exists(filepath.Join(dir, XenFile)) && exists(filepath.Join(dir, KernelFile)) && exists(filepath.Join(dir, InitrdFile))
 }
 
 // touch marks an image as used.
@@ -144,14 +168,14 @@ func lock(cache string) (unlock func(), err error) {
 	return func() { _ = f.Close() }, nil
 }
 
-// prune drops all but the images used last, what a killed build left behind, and other kernels' packages. The lock is held.
-func prune(cache, current, deb string) error {
+// prune drops all but those of a kind that were used last, what a killed build left behind, and other kernels' packages. The lock is held.
+func prune(cache, prefix, current, deb string) error {
 	var errs []error
 	left, _ := filepath.Glob(filepath.Join(cache, "build-*"))
 	for _, dir := range left {
 		errs = append(errs, os.RemoveAll(dir))
 	}
-	images, _ := filepath.Glob(filepath.Join(cache, "image-*"))
+	images, _ := filepath.Glob(filepath.Join(cache, prefix+"*"))
 	slices.SortFunc(images, func(a, b string) int { return modified(b).Compare(modified(a)) })
 	for i, dir := range images {
 		if i >= keep && dir != current {

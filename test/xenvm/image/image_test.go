@@ -326,7 +326,7 @@ func TestPrune(t *testing.T) {
 	for _, deb := range []string{"old.deb", "new.deb"} {
 		require.NoError(t, os.WriteFile(filepath.Join(cache, "deb", deb), nil, 0o600))
 	}
-	require.NoError(t, prune(cache, filepath.Join(cache, "image-0"), "new.deb"))
+	require.NoError(t, prune(cache, "image-", filepath.Join(cache, "image-0"), "new.deb"))
 	left, err := filepath.Glob(filepath.Join(cache, "*"))
 	require.NoError(t, err)
 	debs, err := filepath.Glob(filepath.Join(cache, "deb", "*"))
