@@ -64,6 +64,8 @@ type host struct {
 	store  *xenstore.Client
 	daemon *exec.Cmd
 	log    string
+	undo   []func()
+	hvms   []*guest // see onHost
 }
 
 // newHost remembers how things are, and compares at the end.
@@ -71,8 +73,9 @@ func newHost(t *testing.T) *host {
 	store, err := xenstore.Open(t.Context(), "auto", nil)
 	require.NoError(t, err)
 	h := &host{T: t, store: store, log: filepath.Join(t.TempDir(), "vifplugd.log")}
+	t.Cleanup(h.clean)
 	links, nodes := h.links(), h.nodes()
-	t.Cleanup(func() {
+	h.Cleanup(func() {
 		defer store.Close() //nolint:errcheck // the test is over
 		h.stopDaemon()
 		if t.Failed() {
@@ -84,6 +87,18 @@ func newHost(t *testing.T) *host {
 		t.Log("xenstore and links are as they were found")
 	})
 	return h
+}
+
+// Cleanup is as that of testing.T, at the latest: see onHost.
+func (h *host) Cleanup(f func()) { h.undo = append(h.undo, f) }
+
+func (h *host) clean() {
+	h.hvms = nil // what fails from now on is a failure
+	for len(h.undo) > 0 {
+		f := h.undo[len(h.undo)-1]
+		h.undo = h.undo[:len(h.undo)-1]
+		f()
+	}
 }
 
 func (h *host) links() string {
@@ -330,7 +345,7 @@ type console struct {
 
 func openConsole(h *host, name string) *console {
 	h.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute) // an HVM guest takes one minute to come up here, and several on a busy machine
 	cmd := exec.CommandContext(ctx, "xl", "console", name)
 	r, w, err := os.Pipe()
 	require.NoError(h, err)

@@ -116,7 +116,7 @@ func newSite(t *testing.T, declaration string, switches cabling) *site {
 	s := &site{host: newHost(t), dir: t.TempDir()}
 	s.declare(declaration)
 	s.run("ip", "netns", "add", "wire")
-	t.Cleanup(func() {
+	s.Cleanup(func() {
 		_, _ = s.try("ip", "netns", "del", "wire")
 		s.stopDaemon()
 		_, _ = s.try("sh", "-c", "for a in $(grep -l '^vifplug: [nb]' /sys/class/net/*/ifalias); do ip link del $(basename $(dirname $a)); done")
@@ -125,7 +125,7 @@ func newSite(t *testing.T, declaration string, switches cabling) *site {
 	for i := range 2 * len(switches) {
 		port, end := fmt.Sprintf("eth%d", i), fmt.Sprintf("p%d", i)
 		s.run("ip", "link", "add", port, "type", "veth", "peer", "name", end, "netns", "wire")
-		t.Cleanup(func() { _, _ = s.try("ip", "link", "del", port) })
+		s.Cleanup(func() { _, _ = s.try("ip", "link", "del", port) })
 	}
 	script := "set -e\n"
 	for i, vlans := range switches {
@@ -388,9 +388,9 @@ func (s *site) noConfirmation(t *testing.T, g *guest) {
 	g.expect("GUEST-PING-OK 192.168.70.1")
 }
 
-// topology is who stands on whom with which addresses.
+// topology is who stands on whom with which addresses. A VLAN that is up is UNKNOWN until the kernel comes to it.
 func (s *site) topology() string {
-	return s.run("sh", "-c", "ip -br -d link | sed 's/ <.*//' ; ip -br addr show scope global; ip route")
+	return s.run("sh", "-c", "{ ip -br -d link | sed 's/ <.*//' ; ip -br addr show scope global; } | sed -E 's/ (UP|UNKNOWN) +/ UP /' ; ip route")
 }
 
 // A host with one port, its address and its default route on it, by which the operator is logged in: the port goes into a bridge while a ping

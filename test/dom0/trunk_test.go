@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"vifplug/hotplug"
+	"vifplug/hotplug/paths"
 )
 
 const trunk = `
@@ -54,6 +55,7 @@ func TestOneBridgeForManyVLANs(t *testing.T) {
 	places := []string{"1 PVID Egress Untagged", "13 PVID Egress Untagged", "14 PVID Egress Untagged"}
 	s.inVLANs(g, places...)
 	s.eachReaches(g)
+	s.shortcutCarries(g)
 	t.Run("tags on the wire", func(t *testing.T) { s.tagsOnTheWire(t, g) })
 	t.Run("no way from one VLAN to another", func(t *testing.T) { s.movesBetweenVLANs(t, g) })
 	s.inVLANs(g, places...)
@@ -107,6 +109,22 @@ func (s *site) eachReaches(g *guest) {
 	s.Helper()
 	for _, peer := range []string{"192.168.70.1", "192.168.71.1", "192.168.72.1"} {
 		g.reaches(peer)
+	}
+}
+
+// shortcutCarries: each NIC's frames go round the bridge, which the program does by giving them the tag that they have on the trunk.
+func (s *site) shortcutCarries(g *guest) {
+	s.Helper()
+	for dev, peer := range []string{"192.168.70.1", "192.168.71.1", "192.168.72.1"} {
+		s.takes(g.vif(dev), paths.Shortcut)
+		s.eventually("frames of "+g.vif(dev)+" are redirected", 20*time.Second, func() error {
+			g.reaches(peer)
+			x, err := s.control().NIC(s.Context(), g.vif(dev))
+			if err == nil && x.Path.Redirected == 0 {
+				err = fmt.Errorf("path %+v", x.Path)
+			}
+			return err
+		})
 	}
 }
 

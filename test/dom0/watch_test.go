@@ -118,7 +118,7 @@ func TestUdevRule(t *testing.T) {
 	udevd := exec.Command("/lib/systemd/systemd-udevd")
 	udevd.Stderr = os.Stderr
 	require.NoError(t, udevd.Start())
-	t.Cleanup(func() { _ = udevd.Process.Kill(); _ = udevd.Wait() })
+	h.Cleanup(func() { _ = udevd.Process.Kill(); _ = udevd.Wait() })
 	h.eventually("udevd answers", 20*time.Second, func() error {
 		out, err := h.try("udevadm", "control", "--ping")
 		if err != nil {
