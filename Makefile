@@ -36,9 +36,9 @@ test: build ## every test that needs no Xen, with the race detector (root; needs
 
 test-xen: build ## the tests in a real Xen dom0, in QEMU
 	$(GO) build -o bin/xenvm ./test/xenvm
-	XENVM_FILES=bin/vifplugd:bin/vifctl:bin/vif-plug:bin/vif-loop:udev/rules/70-vifplug.rules $(GO) test -tags xen -count=1 -p 1 -timeout 20m -v -exec '$(CURDIR)/bin/xenvm exec' \
+	XENVM_FILES=bin/vifplugd:bin/vifctl:bin/vif-plug:bin/vif-loop:udev/rules/70-vifplug.rules $(GO) test -tags xen -count=1 -p 1 -timeout 45m -v -exec '$(CURDIR)/bin/xenvm exec' \
 	  ./test/dom0 ./hotplug/domctl
-	$(GO) test -short -count=1 -p 1 -timeout 10m -exec '$(CURDIR)/bin/xenvm exec' ./bridge ./bridge/host ./bridge/network ./hotplug/paths
+	$(GO) test -short -count=1 -p 1 -timeout 20m -exec '$(CURDIR)/bin/xenvm exec' ./bridge ./bridge/host ./bridge/network ./hotplug/paths
 	$(GO) test -tags xen -count=1 -timeout 20m -run 'TestGoTestExec|TestExecStatus' -v ./test/xenvm
 
 bench: build ## vifplug beside the stock script, and networks beside ip -batch (in the lab, whose kernel has VLANs), each in one run (root)

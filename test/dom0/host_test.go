@@ -341,11 +341,13 @@ type console struct {
 	h     *host
 	in    *os.File
 	lines *bufio.Scanner
+	close context.CancelFunc
+	said  bool // a line at least
 }
 
 func openConsole(h *host, name string) *console {
 	h.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute) // an HVM guest takes one minute to come up here, and several on a busy machine
+	ctx, cancel := context.WithCancel(context.Background())
 	cmd := exec.CommandContext(ctx, "xl", "console", name)
 	r, w, err := os.Pipe()
 	require.NoError(h, err)
@@ -359,20 +361,24 @@ func openConsole(h *host, name string) *console {
 		cancel()
 		_ = cmd.Wait() // killed
 	})
-	return &console{h: h, in: w, lines: bufio.NewScanner(out)}
+	return &console{h: h, in: w, lines: bufio.NewScanner(out), close: cancel}
 }
 
 func (c *console) expect(texts ...string) string {
 	c.h.Helper()
 	var seen []string
+	defer time.AfterFunc(5*time.Minute, c.close).Stop() // an HVM guest takes one minute to come up here, and several on a busy machine
 	for c.lines.Scan() {
 		line := strings.TrimRight(c.lines.Text(), "\r")
 		seen = append(seen, line)
+		c.said = true
 		if slices.ContainsFunc(texts, func(text string) bool { return strings.Contains(line, text) }) {
 			return line
 		}
 	}
-	require.Failf(c.h, "console", "%q did not come; the last lines:\n%s", texts, strings.Join(seen[max(0, len(seen)-30):], "\n"))
+	domains, _ := c.h.try("xl", "list")
+	xen, _ := c.h.try("xl", "dmesg")
+	require.Failf(c.h, "console", "%q did not come; the last lines:\n%s\n%s%s", texts, strings.Join(seen[max(0, len(seen)-30):], "\n"), domains, xen)
 	return ""
 }
 

@@ -31,11 +31,15 @@ type hvm struct {
 }
 
 // onHost runs a test with HVM guests. QEMU 7.2's emulation of nested virtualisation now and then has such a guest fault for no reason (Debian's
-// backport, QEMU 10, each time). A failure while that has befallen one of the test's guests says nothing about vifplug: the test is run anew.
+// backport, QEMU 10, each time) or hang before its first word. A failure while that has befallen one of the test's guests says nothing about vifplug:
+// the test is run anew. It befalls guests seldom that have a processor of their own.
 func onHost(t *testing.T, test func(h *host)) {
 	t.Helper()
 	for range 4 {
-		if newHost(t).goesThrough(test) {
+		h := newHost(t)
+		h.run("xl", "vcpu-pin", "Domain-0", "all", "0") // guests have the other (see launch)
+		h.Cleanup(func() { h.run("xl", "vcpu-pin", "Domain-0", "all", "all") })
+		if h.goesThrough(test) {
 			return
 		}
 	}
@@ -105,6 +109,10 @@ func (h *host) endIfFaulted(why string) {
 				panic(faulted{g.name})
 			}
 		}
+		if g.console != nil && !g.console.said { // it hangs before its kernel has run init
+			h.Log(why, g.name, "has said nothing")
+			panic(faulted{g.name})
+		}
 	}
 }
 
@@ -129,7 +137,7 @@ func (h *host) launch(x hvm) *guest {
 	if memory == 0 {
 		memory = 256
 	}
-	text := fmt.Sprintf("name = %q\ntype = \"hvm\"\nkernel = \"/boot/vmlinuz\"\nramdisk = \"/boot/hvm.gz\"\nmemory = %d\nserial = \"pty\"\nvga = \"none\"\nvnc = 0\nsdl = 0\nusb = 0\n"+
+	text := fmt.Sprintf("name = %q\ntype = \"hvm\"\nkernel = \"/boot/vmlinuz\"\nramdisk = \"/boot/hvm.gz\"\nmemory = %d\ncpus = \"1\"\nserial = \"pty\"\nvga = \"none\"\nvnc = 0\nsdl = 0\nusb = 0\n"+
 		"on_reboot = \"destroy\"\nextra = \"console=ttyS0 quiet interval=1 %s\"\nvif = [ %s ]\ndevice_model_args_hvm = [ %s ]\n", x.name, memory, x.kernel, quoted(x.vifs), quoted(x.args))
 	require.NoError(h, os.WriteFile(path, []byte(text), 0o600))
 	out, err := h.try("xl", "create", "-q", path)
@@ -167,42 +175,21 @@ func (g *guest) tapPlugged() {
 	g.h.isPort(g.tap(), "br0")
 }
 
-// goesBy checks by which of its ports the guest's frames come to the bridge.
-func (g *guest) goesBy(port string) {
+// goesBy checks by which of its ports the frames of a guest's NIC come to the bridge.
+func (g *guest) goesBy(port, mac string) {
 	g.h.Helper()
-	assert.Contains(g.h, g.h.run("bridge", "fdb", "show", "dev", port), hvmMAC)
+	assert.Contains(g.h, g.h.run("bridge", "fdb", "show", "dev", port), mac)
 }
 
-// script=vif-plug: libxl runs it for the vif and again for the tap. The guest pings through the emulated NIC, also while there is no daemon, and
-// destroying it leaves nothing.
-func TestHVMScript(t *testing.T) { onHost(t, (*host).hvmScript) }
-
-func (h *host) hvmScript() {
-	h.bridge("br0", net0)
-	h.startDaemon()
-	ev := h.listen()
-	g := h.createHVM("hvm01", keepEmulated, "script=vif-plug,model=e1000")
-	h.isPort(g.vif(0), "br0")
-	h.isPort(g.tap(), "br0")
-	ev.expect(hotplug.TapPlugged, g.tap())
-	assert.Contains(h, h.run("vifctl", "status", "hvm01"), "its tap")
-	g.expect("GUEST-PING-OK 192.168.70.1")
-	g.goesBy(g.tap())
-
-	h.killDaemon()
-	for range 3 {
-		g.expect("GUEST-PING-OK 192.168.70.1")
-	}
-	h.isPort(g.tap(), "br0")
-	h.startDaemon()
+// comesBack: the daemon has adopted a tap as it found it, and plugs it anew when somebody takes it off its bridge.
+func (g *guest) comesBack() {
+	g.h.Helper()
 	g.tapPlugged()
-	ev = h.listen()
-	assert.Equal(h, "adopted as it stands", ev.expect(hotplug.TapPlugged, g.tap()).Detail)
-	h.run("ip", "link", "set", g.tap(), "nomaster")
+	ev := g.h.listen()
+	assert.Equal(g.h, "adopted as it stands", ev.expect(hotplug.TapPlugged, g.tap()).Detail)
+	g.h.run("ip", "link", "set", g.tap(), "nomaster")
 	ev.expect(hotplug.TapBack, g.tap())
-	h.isPort(g.tap(), "br0")
-	g.expect("GUEST-PING-OK 192.168.70.1")
-	g.destroy()
+	g.h.isPort(g.tap(), "br0")
 }
 
 // Without a daemon vif-plug does both itself; the names are the vifname's.
@@ -218,20 +205,6 @@ func (h *host) hvmScriptWithoutDaemon() {
 	h.gone("hvm02-emu")
 }
 
-// Watch mode, and another model: nobody runs anything for vif or tap.
-func TestHVMWatch(t *testing.T) { onHost(t, (*host).hvmWatch) }
-
-func (h *host) hvmWatch() {
-	h.bridge("br0", net0)
-	h.startDaemon()
-	g := h.createHVM("hvm03", keepEmulated, "script=no-op,model=rtl8139")
-	h.plugged(g.vif(0), "br0")
-	g.tapPlugged()
-	g.expect("GUEST-PING-OK 192.168.70.1")
-	g.goesBy(g.tap())
-	g.destroy()
-}
-
 // The PV driver takes over: the guest pings through the vif. Xen 4.17's QEMU lets the tap go with the emulated NIC; one that keeps it has it stay a
 // port. Neither is an error.
 func TestHVMTakenOver(t *testing.T) { onHost(t, (*host).hvmTakenOver) }
@@ -242,7 +215,7 @@ func (h *host) hvmTakenOver() {
 	ev := h.listen()
 	g := h.createHVM("hvm04", "usepv", "script=vif-plug,model=e1000")
 	g.expect("GUEST-PING-OK 192.168.70.1")
-	g.goesBy(g.vif(0))
+	g.goesBy(g.vif(0), hvmMAC)
 	h.plugged(g.vif(0), "br0")
 	h.takes(g.vif(0), paths.Shortcut) // by itself: the NIC's frames go to its other port from the first that came there
 	pid, err := h.store.Read(h.Context(), fmt.Sprintf("/local/domain/%d/image/device-model-pid", g.id))

@@ -159,9 +159,10 @@ const (
 	hvmMAC3 = "00:16:3e:00:00:03"
 )
 
-// The paths under real Xen, with NICs that QEMU emulates: a guest's first NIC, plugged by the script, on the shortcut, and its second, whose QEMU is at
-// vif-loop's socket; then another guest, in watch mode, that pings the first. Machines beyond the uplinks get every answer while the daemon is
-// killed, and all but one at most while a path is switched. All of it is one test, since a guest takes the better part of a minute to boot; the
+// NICs that QEMU emulates and their paths, under real Xen: a guest's first NIC, an e1000, plugged by the script (libxl runs it for the vif and again for
+// the tap), on the shortcut, and its second, whose QEMU is at vif-loop's socket; then another guest, with an rtl8139 in watch mode, where nobody runs
+// anything for vif or tap, that pings the first. Machines beyond the uplinks get every answer while the daemon is killed, and all but one at most
+// while a path is switched; destroying the guests leaves nothing. All of it is one test, since a guest takes the better part of a minute to boot; the
 // second guest comes last, since what befalls one (see onHost) befalls two more often.
 func TestHVMPaths(t *testing.T) { onHost(t, (*host).hvmPaths) }
 
@@ -169,15 +170,20 @@ func (h *host) hvmPaths() {
 	f, f1 := h.farHost("br0", "up0", net0), h.farHost("br1", "up1", net1)
 	require.NoError(h, os.WriteFile(filepath.Join(filepath.Dir(h.log), "vifplug.toml"), []byte("[hotplug]\npath = \"shortcut\"\n"), 0o600))
 	h.startDaemon()
+	ev := h.listen()
 	sock := filepath.Join(h.TempDir(), "qemu.sock")
 	one := h.launch(hvm{
 		name: "path1", kernel: keepEmulated + " nics=2",
 		vifs: []string{"script=vif-plug,model=e1000,bridge=br0,mac=" + hvmMAC, "script=vif-plug,type=vif,bridge=br1,mac=" + hvmMAC2},
 		args: []string{"-device", "e1000,romfile=,netdev=n1,mac=" + hvmMAC2, "-netdev", "stream,id=n1,server=on,addr.type=unix,addr.path=" + sock},
 	})
-	one.expect("GUEST-PING-OK 192.168.70.1")
-	l := h.startLoop("path1", "1", sock) // QEMU has been waiting for it
+	h.isPort(one.vif(0), "br0")
 	h.isPort(one.tap(), "br0")
+	ev.expect(hotplug.TapPlugged, one.tap())
+	assert.Contains(h, h.run("vifctl", "status", "path1"), "its tap")
+	one.expect("GUEST-PING-OK 192.168.70.1")
+	one.goesBy(one.tap(), hvmMAC)
+	l := h.startLoop("path1", "1", sock) // QEMU has been waiting for it
 	h.tapOf(one.vif(1), one.looped())
 	h.isPort(one.looped(), "br1")
 	h.takes(one.tap(), paths.Shortcut)
@@ -187,10 +193,13 @@ func (h *host) hvmPaths() {
 	h.takes(one.tap(), paths.Shortcut)
 	one.switched(f)
 	l.killedUnder(f1, one.looped())
+	one.comesBack()
 
 	two := h.launch(hvm{name: "path2", kernel: keepEmulated + " host=1 ping=192.168.70.10", vifs: []string{"script=no-op,model=rtl8139,bridge=br0,mac=" + hvmMAC3}})
 	two.expect("GUEST-PING-OK " + shortAddress)
-	h.isPort(two.tap(), "br0")
+	h.plugged(two.vif(0), "br0")
+	two.tapPlugged()
+	two.goesBy(two.tap(), hvmMAC3)
 	h.takes(two.tap(), paths.Shortcut)
 	for range 3 { // by the shortcut, from one guest's port to the other's
 		two.expect("GUEST-PING-OK " + shortAddress)
