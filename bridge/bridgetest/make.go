@@ -48,6 +48,15 @@ func Index(name string) (int, error) {
 	return l.Attrs().Index, nil
 }
 
+// Peer is the index of a veth's other end, whatever that is called.
+func Peer(name string) (int, error) {
+	l, err := netlink.LinkByName(name)
+	if err != nil {
+		return 0, wrap("find", name, err)
+	}
+	return l.Attrs().ParentIndex, nil
+}
+
 // Delete removes a link.
 func Delete(name string) error {
 	return with(name, netlink.LinkDel, "delete")

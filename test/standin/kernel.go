@@ -23,7 +23,7 @@ func (k *Kernel) Make(name string, front, dev int) error {
 	if err := bridgetest.MakeVeth(name, GuestEnd(front, dev)); err != nil {
 		return err
 	}
-	index, err := bridgetest.Index(name)
+	index, err := bridgetest.Peer(GuestEnd(front, dev)) // the name may be another by now: a daemon that needs no parent does not wait for k.mu
 	if err != nil {
 		return err
 	}
