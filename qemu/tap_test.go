@@ -71,10 +71,7 @@ func TestPersistentTap(t *testing.T) {
 		require.NoError(t, bridgetest.SetUp("vif5.0-emu"))
 		d, err := bridgetest.OpenDevice("vif5.0-emu")
 		require.NoError(t, err)
-		_, err = bridgetest.Between(d, q)
-		require.NoError(t, err)
-		_, err = bridgetest.Between(q, d)
-		require.NoError(t, err)
+		require.NoError(t, bridgetest.BothWays(d, q))
 		d.Close()
 
 		err = qemu.DeleteTap("vif5.0-emu")

@@ -117,3 +117,12 @@ func (d *Device) Arrived(nonce []byte) bool {
 		}
 	}
 }
+
+// BothWays is [Between] from a to b, and back.
+func BothWays(a, b End) error {
+	if _, err := Between(a, b); err != nil {
+		return err
+	}
+	_, err := Between(b, a)
+	return err
+}

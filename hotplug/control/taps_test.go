@@ -89,20 +89,10 @@ func TestDescriptorsGoWithTheAnswer(t *testing.T) {
 		{"stopping\n", 0, "stopping"},
 		{"", 0, "stopping"},
 	} {
-		socket := fmt.Sprintf("@vifplug-control-fds-%d-%d", os.Getpid(), sockets.Add(1))
-		l, err := net.Listen("unix", socket)
-		require.NoError(t, err)
-		var files []*os.File
-		for range c.files {
-			f, err := os.Open(os.DevNull)
-			require.NoError(t, err)
-			files = append(files, f)
-		}
-		done := make(chan error, 1)
-		go runOneAnswer(l, c.text, files, done)
+		d := answerOnce(t, c.text, c.files)
 		before := descriptors(t)
-		tap, err := NewClient(socket).OpenTap(t.Context(), Tap{Domain: "web01", Queues: 2})
-		require.NoError(t, <-done)
+		tap, err := NewClient(d.socket).OpenTap(t.Context(), Tap{Domain: "web01", Queues: 2})
+		require.NoError(t, <-d.done)
 		if c.want == "" {
 			require.NoError(t, err)
 			assert.Equal(t, "vif3.0-emu", tap.Name)
@@ -115,10 +105,10 @@ func TestDescriptorsGoWithTheAnswer(t *testing.T) {
 		} else {
 			require.ErrorContains(t, err, c.want)
 		}
-		for _, f := range files {
+		for _, f := range d.files {
 			require.ErrorIs(t, f.Close(), os.ErrClosed, "the daemon keeps none")
 		}
-		require.NoError(t, l.Close())
+		require.NoError(t, d.Close())
 		assert.LessOrEqual(t, descriptors(t), before)
 	}
 }
@@ -136,20 +126,10 @@ func TestRingsAnswer(t *testing.T) {
 		{"done tap3.0\n", 1, "1 words and 1 descriptors"},
 		{"refused it may not be\n", 1, "it may not be"},
 	} {
-		socket := fmt.Sprintf("@vifplug-control-rings-%d-%d", os.Getpid(), sockets.Add(1))
-		l, err := net.Listen("unix", socket)
-		require.NoError(t, err)
-		var files []*os.File
-		for range c.files {
-			f, err := os.Open(os.DevNull)
-			require.NoError(t, err)
-			files = append(files, f)
-		}
-		done := make(chan error, 1)
-		go runOneAnswer(l, c.text, files, done)
+		d := answerOnce(t, c.text, c.files)
 		before := descriptors(t)
-		p, err := NewClient(socket).OpenRings(t.Context(), "web0123456", 0)
-		require.NoError(t, <-done)
+		p, err := NewClient(d.socket).OpenRings(t.Context(), "web0123456", 0)
+		require.NoError(t, <-d.done)
 		if c.want == "" {
 			require.NoError(t, err)
 			assert.Equal(t, []string{"tap3.0", "xdp3.0", "native"}, []string{p.Name, p.Device, string(p.Mode)})
@@ -157,7 +137,7 @@ func TestRingsAnswer(t *testing.T) {
 		} else {
 			require.ErrorContains(t, err, c.want)
 		}
-		require.NoError(t, l.Close())
+		require.NoError(t, d.Close())
 		assert.LessOrEqual(t, descriptors(t), before)
 	}
 }
@@ -167,6 +147,29 @@ func descriptors(t *testing.T) int {
 	all, err := os.ReadDir("/proc/self/fd")
 	require.NoError(t, err)
 	return len(all)
+}
+
+// answering is a daemon that gives one answer, with descriptors of /dev/null.
+type answering struct {
+	net.Listener
+	socket string
+	files  []*os.File
+	done   chan error
+}
+
+func answerOnce(t *testing.T, text string, files int) *answering {
+	t.Helper()
+	d := &answering{socket: fmt.Sprintf("@vifplug-control-answer-%d-%d", os.Getpid(), sockets.Add(1)), done: make(chan error, 1)}
+	var err error
+	d.Listener, err = net.Listen("unix", d.socket)
+	require.NoError(t, err)
+	for range files {
+		f, err := os.Open(os.DevNull)
+		require.NoError(t, err)
+		d.files = append(d.files, f)
+	}
+	go runOneAnswer(d.Listener, text, d.files, d.done)
+	return d
 }
 
 func runOneAnswer(l net.Listener, text string, files []*os.File, done chan<- error) {

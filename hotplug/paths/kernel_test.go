@@ -16,6 +16,7 @@ import (
 	"vifplug/bridge"
 	"vifplug/bridge/bridgetest"
 	"vifplug/qemu/shortcut"
+	"vifplug/test/netns"
 )
 
 // patience bounds every wait.
@@ -34,7 +35,7 @@ var guests = []bridge.MAC{{2, 0, 0, 0, 0, 1}, {2, 0, 0, 0, 0, 2}}
 
 func newHost(t *testing.T) *host {
 	t.Helper()
-	needNamespace(t)
+	netns.Need(t)
 	h := &host{t: t, changed: make(chan string, 100), dir: bpffs(t)}
 	require.NoError(t, bridgetest.MakeBridge("br", 1500))
 	t.Cleanup(func() { assert.NoError(t, bridgetest.Delete("br")) })

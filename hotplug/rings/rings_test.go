@@ -95,10 +95,7 @@ func TestPort(t *testing.T) {
 	defer d.Close()
 	cross := func() {
 		t.Helper()
-		_, err = bridgetest.Between(d, q)
-		require.NoError(t, err)
-		_, err = bridgetest.Between(q, d)
-		require.NoError(t, err)
+		require.NoError(t, bridgetest.BothWays(d, q))
 	}
 	cross()
 

@@ -11,11 +11,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
 	"syscall"
 
@@ -32,7 +30,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	if !netns.Inside() {
-		os.Exit(enter(ctx))
+		os.Exit(netns.Enter(ctx, "bench"))
 	}
 	var err error
 	switch *networks {
@@ -53,16 +51,4 @@ func main() {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1) //nolint:gocritic // run has cleaned up
 	}
-}
-
-// enter runs the bench in a network namespace of its own.
-func enter(ctx context.Context) int {
-	var failed *exec.ExitError // it has said why
-	switch err := netns.Again(ctx); {
-	case err == nil:
-		return 0
-	case !errors.As(err, &failed):
-		fmt.Fprintln(os.Stderr, "bench:", err)
-	}
-	return 1
 }

@@ -19,6 +19,7 @@ import (
 	"vifplug/bridge"
 	"vifplug/bridge/bridgetest"
 	"vifplug/hotplug"
+	"vifplug/test/netns"
 	"vifplug/test/standin"
 	"vifplug/xenstore"
 	"vifplug/xenstore/wire"
@@ -236,7 +237,7 @@ func holdNamespace(t *testing.T) (pid int) {
 
 // driverDomain is a host whose engine runs in domain 7, unprivileged, and has no other way to know than the store.
 func driverDomain(t *testing.T) *host {
-	needNamespace(t)
+	netns.Need(t)
 	target, server := xenstoretest.StartServer(t)
 	h := hostOn(t, target, guestSocket(t, server, 7))
 	h.tools.Backend = 7

@@ -16,6 +16,7 @@ import (
 	"vifplug/bridge"
 	"vifplug/bridge/bridgetest"
 	"vifplug/hotplug"
+	"vifplug/test/netns"
 	"vifplug/test/standin"
 	"vifplug/xenstore"
 	"vifplug/xenstore/xenstoretest"
@@ -56,7 +57,7 @@ func newHost(t *testing.T) *host {
 // bareHost is newHost without netback: the test plays it. target "" is an embedded store.
 func bareHost(t *testing.T, target string) *host {
 	t.Helper()
-	needNamespace(t)
+	netns.Need(t)
 	if target == "" {
 		target = xenstoretest.Start(t)
 	}

@@ -11,6 +11,7 @@ import (
 	"vifplug/bridge/bridgetest"
 	"vifplug/hotplug"
 	"vifplug/hotplug/toolstack"
+	"vifplug/test/netns"
 	"vifplug/test/standin"
 	"vifplug/xenstore"
 )
@@ -21,7 +22,7 @@ var emulated = standin.NIC{Bridge: "xenbr0", Type: "vif_ioemu"}
 // qemu starts a stand-in for QEMU, which has one tap.
 func (h *host) qemu(tap string) *standin.QEMU {
 	h.t.Helper()
-	needNamespace(h.t)
+	netns.Need(h.t)
 	q, err := standin.StartQEMU(tap)
 	require.NoError(h.t, err)
 	h.t.Cleanup(q.Close)

@@ -41,10 +41,7 @@ func TestCapture(t *testing.T) {
 	ended := make(chan error, 1)
 	go runToEnd(c, ended)
 	require.NoError(t, eventually(func() error {
-		_, err := bridgetest.Between(q, d)
-		require.NoError(t, err)
-		_, err = bridgetest.Between(d, q)
-		require.NoError(t, err)
+		require.NoError(t, bridgetest.BothWays(q, d))
 		select {
 		case err := <-ended:
 			ended <- err

@@ -2,7 +2,6 @@ package commands
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -20,7 +19,7 @@ var bin string
 // TestMain moves all tests into one network namespace, and builds the programs once.
 func TestMain(m *testing.M) {
 	if os.Geteuid() == 0 && !netns.Inside() {
-		os.Exit(again())
+		os.Exit(netns.Enter(context.Background(), "commands"))
 	}
 	var err error
 	if bin, err = os.MkdirTemp("", "vifplug-bin"); err == nil {
@@ -36,19 +35,6 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-func again() int {
-	err := netns.Again(context.Background())
-	var exit *exec.ExitError
-	switch {
-	case err == nil:
-		return 0
-	case errors.As(err, &exit):
-		return max(exit.ExitCode(), 1)
-	}
-	fmt.Fprintln(os.Stderr, "commands:", err)
-	return 1
-}
-
 // build makes them as the Makefile does.
 func build() error {
 	c := exec.Command("go", "build", "-o", bin+string(filepath.Separator), "vifplug/cmd/vifplugd", "vifplug/cmd/vifctl", "vifplug/cmd/vif-plug")
@@ -58,16 +44,4 @@ func build() error {
 		return fmt.Errorf("build the programs: %w\n%s", err, out)
 	}
 	return nil
-}
-
-// needRoot skips a test that works with links, or fails it in CI.
-func needRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	if os.Getenv("VIFPLUG_CI") == "1" {
-		t.Fatal("CI must give root")
-	}
-	t.Skip("needs root: it works with links in a network namespace")
 }

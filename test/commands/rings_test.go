@@ -65,10 +65,7 @@ func TestRingsHandedOver(t *testing.T) {
 	defer d.Close()
 	cross := func() {
 		t.Helper()
-		_, err := bridgetest.Between(q, d)
-		require.NoError(t, err)
-		_, err = bridgetest.Between(d, q)
-		require.NoError(t, err)
+		require.NoError(t, bridgetest.BothWays(q, d))
 	}
 	cross()
 	_, err = h.control().OpenRings(t.Context(), "63", 0)

@@ -15,18 +15,19 @@ import (
 
 	"vifplug/bridge/bridgetest"
 	"vifplug/hotplug"
+	"vifplug/test/netns"
 	"vifplug/test/standin"
 )
 
 // TestScripts runs testdata/script: the programs as one types them. Besides testscript's own commands there are those of this file.
 func TestScripts(t *testing.T) {
-	needRoot(t)
+	netns.Need(t)
 	testscript.Run(t, params("testdata/script"))
 }
 
 // TestNetworkScripts runs testdata/networks, one after the other: who declares networks means the whole host.
 func TestNetworkScripts(t *testing.T) {
-	needRoot(t)
+	netns.Need(t)
 	files, err := filepath.Glob("testdata/networks/*.txtar")
 	require.NoError(t, err)
 	require.NotEmpty(t, files)

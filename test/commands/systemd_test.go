@@ -16,11 +16,12 @@ import (
 
 	"vifplug/bridge/bridgetest"
 	"vifplug/hotplug"
+	"vifplug/test/netns"
 )
 
 func hostFor(t *testing.T) *host {
 	t.Helper()
-	needRoot(t)
+	netns.Need(t)
 	dir, err := os.MkdirTemp("", "vp") // short: sockets lie in it
 	require.NoError(t, err)
 	h := &host{dir: dir}

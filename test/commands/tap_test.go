@@ -40,10 +40,8 @@ func TestTapHandedOver(t *testing.T) {
 	require.NoError(t, err)
 	defer d.Close()
 	cross := func() {
-		_, err := bridgetest.Between(q, d)
-		require.NoError(t, err)
-		_, err = bridgetest.Between(d, q)
-		require.NoError(t, err)
+		t.Helper()
+		require.NoError(t, bridgetest.BothWays(q, d))
 	}
 	cross()
 	_, err = h.stop(syscall.SIGKILL)

@@ -7,10 +7,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"syscall"
@@ -28,24 +26,12 @@ func main() {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	if !netns.Inside() {
-		os.Exit(enter(ctx))
+		os.Exit(netns.Enter(ctx, "demo"))
 	}
 	if err := play(ctx); err != nil {
 		fmt.Fprintf(os.Stderr, "\ndemo: %v\n", err)
 		os.Exit(1) //nolint:gocritic // play has cleaned up
 	}
-}
-
-// enter runs the demo in a network namespace of its own.
-func enter(ctx context.Context) int {
-	var failed *exec.ExitError // it has said why
-	switch err := netns.Again(ctx); {
-	case err == nil:
-		return 0
-	case !errors.As(err, &failed):
-		fmt.Fprintln(os.Stderr, "demo:", err)
-	}
-	return 1
 }
 
 // play is the demo.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"syscall"
 	"time"
 )
@@ -39,4 +40,19 @@ func Again(ctx context.Context) error {
 	c.Cancel = func() error { return c.Process.Signal(syscall.SIGTERM) }
 	c.WaitDelay = grace
 	return c.Run()
+}
+
+// Enter is [Again] for a program that has nothing else to do: it ends with ctx, SIGINT or SIGTERM, says under the program's name what nobody has said, and
+// returns the exit status.
+func Enter(ctx context.Context, name string) int {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	var failed *exec.ExitError
+	switch err := Again(ctx); {
+	case err == nil:
+		return 0
+	case !errors.As(err, &failed) || !failed.Exited(): // a signal says nothing itself
+		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
+	}
+	return 1
 }

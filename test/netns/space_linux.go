@@ -40,10 +40,7 @@ func runUnshare(s **Space, err *error, done chan<- struct{}) {
 func made(t testing.TB, unshare func() (*Space, error)) *Space {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		if os.Getenv("VIFPLUG_CI") == "1" {
-			t.Fatal("netns: a network namespace needs root, which CI must give")
-		}
-		t.Skip("needs root: it makes a network namespace")
+		withoutRoot(t)
 	}
 	s, err := unshare()
 	if err != nil {
@@ -55,6 +52,22 @@ func made(t testing.TB, unshare func() (*Space, error)) *Space {
 		}
 	})
 	return s
+}
+
+// Need skips a test whose program is not in a namespace by [Again], for want of root, or fails it in CI.
+func Need(t testing.TB) {
+	t.Helper()
+	if !Inside() {
+		withoutRoot(t)
+	}
+}
+
+func withoutRoot(t testing.TB) {
+	t.Helper()
+	if os.Getenv("VIFPLUG_CI") == "1" {
+		t.Fatal("netns: a network namespace needs root, which CI must give")
+	}
+	t.Skip("needs root: it works in a network namespace")
 }
 
 // unshare never unlocks the thread: it dies with the goroutine, so nobody else's work ever runs in the namespace.

@@ -14,7 +14,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
 	"regexp"
 	"runtime"
@@ -44,7 +43,7 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	if !netns.Inside() {
-		code := enter(ctx)
+		code := netns.Enter(ctx, "bench-paths")
 		stop()
 		os.Exit(code)
 	}
@@ -68,16 +67,4 @@ func exit(err error) {
 		os.Exit(1)
 	}
 	os.Exit(0)
-}
-
-// enter runs the benchmark in a network namespace of its own.
-func enter(ctx context.Context) int {
-	var failed *exec.ExitError // it has said why
-	switch err := netns.Again(ctx); {
-	case err == nil:
-		return 0
-	case !errors.As(err, &failed) || !failed.Exited(): // a signal says nothing itself
-		fmt.Fprintln(os.Stderr, "bench-paths:", err)
-	}
-	return 1
 }
