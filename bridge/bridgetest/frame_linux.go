@@ -96,18 +96,17 @@ func packetSocket(dev string) (int, *syscall.SockaddrLinklayer, error) {
 		return 0, nil, fmt.Errorf("packet socket: %w", err)
 	}
 	addr := &syscall.SockaddrLinklayer{Protocol: proto, Ifindex: i.Index}
-	tv := syscall.NsecToTimeval(int64(20 * time.Millisecond))
-	if err := errors.Join(syscall.Bind(fd, addr), syscall.SetsockoptTimeval(fd, syscall.SOL_SOCKET, syscall.SO_RCVTIMEO, &tv)); err != nil {
+	if err := syscall.Bind(fd, addr); err != nil {
 		_ = syscall.Close(fd)
 		return 0, nil, fmt.Errorf("packet socket on %s: %w", dev, err)
 	}
 	return fd, addr, nil
 }
 
-// Arrived waits for the socket's timeout; a new port may need a moment until it forwards.
+// Arrived waits for a moment; a new port may need one until it forwards.
 func (d *Device) Arrived(nonce []byte) bool {
 	b := make([]byte, 2048)
-	for {
+	for Readable(d.fd, 20*time.Millisecond) {
 		n, _, err := syscall.Recvfrom(d.fd, b, 0)
 		if err != nil {
 			return false
@@ -116,6 +115,7 @@ func (d *Device) Arrived(nonce []byte) bool {
 			return true
 		}
 	}
+	return false
 }
 
 // BothWays is [Between] from a to b, and back.

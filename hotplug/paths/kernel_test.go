@@ -135,17 +135,14 @@ func (e *end) send(from, to bridge.MAC) {
 func (e *end) got(from bridge.MAC, wait time.Duration) bool {
 	e.t.Helper()
 	b := make([]byte, 2048)
-	for late := time.Now().Add(wait); ; {
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(e.fd), Events: unix.POLLIN}}, int(max(0, time.Until(late))/time.Millisecond))
-		if n == 0 || err != nil {
-			return false
-		}
+	for late := time.Now().Add(wait); bridgetest.Readable(e.fd, time.Until(late)); {
 		_, sender, err := unix.Recvfrom(e.fd, b, 0)
 		require.NoError(e.t, err)
 		if l, ok := sender.(*unix.SockaddrLinklayer); ok && l.Pkttype != unix.PACKET_OUTGOING && bridge.MAC(b[6:12]) == from {
 			return true
 		}
 	}
+	return false
 }
 
 // cross has every station speak to every other.

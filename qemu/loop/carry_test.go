@@ -15,6 +15,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"vifplug/bridge/bridgetest"
 )
 
 // fakeDevice is a device whose every answer a test decides. Frames that it has sent go, one after the other, through a pipe.
@@ -137,7 +139,7 @@ func TestBackPressure(t *testing.T) {
 		n, err := unix.Write(qemu, stream[sent:])
 		if err == unix.EAGAIN {
 			quiet++
-			_, _ = unix.Poll([]unix.PollFd{{Fd: int32(qemu), Events: unix.POLLOUT}}, 20)
+			_, _ = bridgetest.Await(qemu, unix.POLLOUT, 20*time.Millisecond)
 			continue
 		}
 		require.NoError(t, err)
@@ -152,7 +154,7 @@ func TestBackPressure(t *testing.T) {
 		}
 		n, err := unix.Read(wire, b)
 		if err == unix.EAGAIN {
-			_, _ = unix.Poll([]unix.PollFd{{Fd: int32(wire), Events: unix.POLLIN}}, 20)
+			bridgetest.Readable(wire, 20*time.Millisecond)
 			continue
 		}
 		require.NoError(t, err)
@@ -179,7 +181,7 @@ func TestEndWhileStuck(t *testing.T) {
 		n, err := unix.Write(qemu, stream[sent:])
 		if err != nil {
 			quiet++
-			_, _ = unix.Poll([]unix.PollFd{{Fd: int32(qemu), Events: unix.POLLOUT}}, 20)
+			_, _ = bridgetest.Await(qemu, unix.POLLOUT, 20*time.Millisecond)
 			continue
 		}
 		sent, quiet = sent+n, 0
@@ -200,7 +202,7 @@ func TestDropReasons(t *testing.T) {
 	require.NoError(t, err)
 	b := make([]byte, 100)
 	for _, i := range []int{3, 5} {
-		_, _ = unix.Poll([]unix.PollFd{{Fd: int32(wire), Events: unix.POLLIN}}, 5000)
+		require.True(t, bridgetest.Readable(wire, 5*time.Second))
 		n, err := unix.Read(wire, b)
 		require.NoError(t, err)
 		assert.Equal(t, frames[i], b[:n])

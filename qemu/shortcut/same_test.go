@@ -100,11 +100,7 @@ func (l *lan) hear(wait time.Duration) {
 func (e *end) taken(wait time.Duration) []byte {
 	e.t.Helper()
 	b, aux := make([]byte, 65536), make([]byte, 256)
-	for {
-		p := []unix.PollFd{{Fd: int32(e.fd), Events: unix.POLLIN}}
-		if n, err := unix.Poll(p, int(wait/time.Millisecond)); n == 0 || err != nil {
-			return nil
-		}
+	for bridgetest.Readable(e.fd, wait) {
 		n, m, _, from, err := unix.Recvmsg(e.fd, b, aux, 0)
 		require.NoError(e.t, err)
 		if s, ok := from.(*unix.SockaddrLinklayer); !ok || s.Pkttype == unix.PACKET_OUTGOING {
@@ -121,6 +117,7 @@ func (e *end) taken(wait time.Duration) []byte {
 		}
 		return append(b[:n], tag...)
 	}
+	return nil
 }
 
 // frames are what a seed has the ends send: known and unknown stations, groups, the host itself, each kind of frame that a LAN has, and guests that move.

@@ -87,18 +87,14 @@ func (e *end) send(from, to MAC, size int) {
 func (e *end) got(wait time.Duration) []byte {
 	e.t.Helper()
 	b := make([]byte, 65536)
-	for late := time.Now().Add(wait); ; {
-		p := []unix.PollFd{{Fd: int32(e.fd), Events: unix.POLLIN}}
-		n, err := unix.Poll(p, int(max(0, time.Until(late))/time.Millisecond))
-		if n == 0 || err != nil {
-			return nil
-		}
+	for late := time.Now().Add(wait); bridgetest.Readable(e.fd, time.Until(late)); {
 		n, from, err := unix.Recvfrom(e.fd, b, 0)
 		require.NoError(e.t, err)
 		if l, ok := from.(*unix.SockaddrLinklayer); ok && l.Pkttype != unix.PACKET_OUTGOING {
 			return b[:n]
 		}
 	}
+	return nil
 }
 
 func TestSmoke(t *testing.T) {

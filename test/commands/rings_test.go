@@ -181,8 +181,7 @@ func echoRings(q *standin.Rings) error {
 }
 
 func echoTap(fd int) error {
-	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-	if n, err := unix.Poll(p, 10); n == 0 || errors.Is(err, unix.EINTR) {
+	if !bridgetest.Readable(fd, 10*time.Millisecond) {
 		return nil
 	}
 	b := make([]byte, 65536)

@@ -130,11 +130,8 @@ func (l *lan) drain(end string, mark []byte) map[string]int {
 	l.t.Helper()
 	got, b := map[string]int{}, make([]byte, 65536)
 	for {
-		p := []unix.PollFd{{Fd: int32(l.fd[end]), Events: unix.POLLIN}}
-		n, err := unix.Poll(p, int(5*time.Second/time.Millisecond))
-		require.NoError(l.t, err)
-		require.NotZero(l.t, n, "the marker does not arrive at %s", end)
-		n, err = unix.Read(l.fd[end], b)
+		require.True(l.t, bridgetest.Readable(l.fd[end], 5*time.Second), "the marker does not arrive at %s", end)
+		n, err := unix.Read(l.fd[end], b)
 		require.NoError(l.t, err)
 		if n < 22 || b[12] != 0x88 || b[13] != 0xb5 {
 			continue // the kernel's own

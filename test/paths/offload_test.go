@@ -90,11 +90,8 @@ func read(t *testing.T, fd, header int) []byte {
 	t.Helper()
 	b := make([]byte, 70000)
 	for {
-		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-		n, err := unix.Poll(p, int(5*time.Second/time.Millisecond))
-		require.NoError(t, err)
-		require.NotZero(t, n, "no frame arrives")
-		n, err = unix.Read(fd, b)
+		require.True(t, bridgetest.Readable(fd, 5*time.Second), "no frame arrives")
+		n, err := unix.Read(fd, b)
 		require.NoError(t, err)
 		if n >= header+54 && b[header+12] == 8 && b[header+13] == 0 {
 			return b[:n]
