@@ -166,7 +166,9 @@ func (e *Engine) doBatch(ctx context.Context, c *connection, f *Facts, d *Decisi
 	case OpVLAN:
 		return e.setVLAN(f, s.VLAN)
 	case OpGuard:
-		err := e.keeper.Guard(e.wishOf(*f))
+		w := e.wishOf(*f)
+		w.Bridge = f.Bridge.Index // the port goes there next, guarded
+		err := e.keeper.Guard(w)
 		f.Guarded = err == nil
 		return err
 	case OpVerify:

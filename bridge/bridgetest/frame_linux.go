@@ -41,12 +41,18 @@ func Frame(from, to string) (time.Duration, error) {
 
 // Between is Frame for ends of any kind.
 func Between(from, to End) (time.Duration, error) {
+	return BetweenFrom(from, net.HardwareAddr{0, 0x16, 0x3e, 0, 0, 1}, to)
+}
+
+// BetweenFrom is Between with a source MAC address of the caller's.
+func BetweenFrom(from End, source net.HardwareAddr, to End) (time.Duration, error) {
 	nonce := make([]byte, 16)
 	if _, err := rand.Read(nonce); err != nil {
 		return 0, err
 	}
 	msg := make([]byte, 60)
-	copy(msg, []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0x16, 0x3e, 0, 0, 1})
+	copy(msg, []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
+	copy(msg[6:12], source)
 	binary.BigEndian.PutUint16(msg[12:], frameType)
 	copy(msg[14:], nonce)
 	start := time.Now()
