@@ -91,6 +91,19 @@ func (p *proxy) count(match func(request) bool) (n int) {
 	return n
 }
 
+// watches says how often the engine has watched each path.
+func (p *proxy) watches() map[string]int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out := map[string]int{}
+	for _, r := range p.requests {
+		if r.Type == wire.Watch {
+			out[r.Path]++
+		}
+	}
+	return out
+}
+
 // cut ends every connection, as a store's end does.
 func (p *proxy) cut() {
 	p.mu.Lock()
