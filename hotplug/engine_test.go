@@ -158,7 +158,7 @@ func TestStatusAndExplain(t *testing.T) {
 	assert.Equal(t, CodeBridgeMissing, x.Runs[0].Reason.Code)
 	assert.Contains(t, x.Runs[1].Observed, `bridge "nobridge"`)
 	assert.Equal(t, verifyText, x.Runs[1].Steps[len(x.Runs[1].Steps)-2].Text)
-	assert.Equal(t, "1 NICs plugged, 0 failed, 0 on their way", w.Summary())
+	assert.Equal(t, "1 NIC plugged, 0 failed, 0 on their way", w.Summary())
 	_, ok = w.Explain("vif6.0")
 	assert.False(t, ok)
 	_, ok = w.Explain("")

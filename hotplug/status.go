@@ -180,5 +180,9 @@ func (e *Engine) Summary() string {
 			other++
 		}
 	}
-	return fmt.Sprintf("%d NICs plugged, %d failed, %d on their way", plugged, failed, other)
+	nics := "NICs"
+	if plugged == 1 {
+		nics = "NIC"
+	}
+	return fmt.Sprintf("%d %s plugged, %d failed, %d on their way", plugged, nics, failed, other)
 }

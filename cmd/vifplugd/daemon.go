@@ -285,7 +285,7 @@ func (d *daemon) runServer(l net.Listener) { d.serve <- d.server.Serve(l) }
 func (d *daemon) ready(ctx context.Context, store *xenstore.Client) {
 	d.log.Info("ready", "xenstore", store.Transport(), "after", time.Since(d.began).Round(time.Microsecond).String())
 	d.tasks.Add(1)
-	go d.runReady(ctx)
+	go d.runStatus(ctx)
 	d.tasks.Add(1)
 	go d.runWatchdog(ctx)
 	d.tasks.Add(1)
@@ -302,15 +302,43 @@ func (d *daemon) ready(ctx context.Context, store *xenstore.Client) {
 	d.closers = append(d.closers, w)
 }
 
-// runReady says READY after every NIC that was there has been looked at once.
-func (d *daemon) runReady(ctx context.Context) {
+// statusPause is how long events are collected before systemd hears of them: a host that boots its guests has hundreds in a second.
+const statusPause = 250 * time.Millisecond
+
+// runStatus says READY after every NIC that was there has been looked at once, and from then on how the NICs are, when that has changed: it is the
+// line that systemctl status shows.
+func (d *daemon) runStatus(ctx context.Context) {
 	defer d.tasks.Done()
 	select {
 	case <-ctx.Done():
 		return
 	case <-d.engine.Synced():
 	}
-	if err := systemd.Ready(d.engine.Summary()); err != nil {
+	events := d.engine.Events().Subscribe(^uint64(0)) // new ones alone
+	defer events.Close()
+	told := d.engine.Summary()
+	d.told(systemd.Ready(told))
+	for os.Getenv("NOTIFY_SOCKET") != "" {
+		select {
+		case <-ctx.Done():
+			return
+		case <-events.Ready():
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(statusPause):
+		}
+		events.Take()
+		if now := d.engine.Summary(); now != told {
+			told = now
+			d.told(systemd.Status(now))
+		}
+	}
+}
+
+func (d *daemon) told(err error) {
+	if err != nil {
 		d.log.Warn("cannot tell systemd", "err", err)
 	}
 }
