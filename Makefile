@@ -34,9 +34,12 @@ demo: build ## show it at work, without Xen, in a network namespace of its own (
 test: build ## every test that needs no Xen, with the race detector (root; needs gcc)
 	CGO_ENABLED=1 $(GO) test -race -timeout 10m ./...
 
+# what the lab's tests install in dom0; a list with colons
+empty :=
+LAB_FILES := $(subst $(empty) ,:,bin/vifplugd bin/vifctl bin/vif-plug bin/vif-loop udev/rules/70-vifplug.rules $(wildcard systemd/units/*))
 test-xen: build ## the tests in a real Xen dom0, in QEMU
 	$(GO) build -o bin/xenvm ./test/xenvm
-	XENVM_FILES=bin/vifplugd:bin/vifctl:bin/vif-plug:bin/vif-loop:udev/rules/70-vifplug.rules $(GO) test -tags xen -count=1 -p 1 -timeout 45m -v -exec '$(CURDIR)/bin/xenvm exec' \
+	XENVM_FILES=$(LAB_FILES) $(GO) test -tags xen -count=1 -p 1 -timeout 45m -v -exec '$(CURDIR)/bin/xenvm exec' \
 	  ./test/dom0 ./hotplug/domctl
 	$(GO) test -short -count=1 -p 1 -timeout 20m -exec '$(CURDIR)/bin/xenvm exec' ./bridge ./bridge/host ./bridge/network ./hotplug/paths
 	$(GO) test -tags xen -count=1 -timeout 20m -run 'TestGoTestExec|TestExecStatus' -v ./test/xenvm

@@ -444,7 +444,10 @@ func (k *Keeper) leave(index int, l bridge.Link, gone bool) {
 		k.remove(index)
 	case p.Redirect:
 		p.Redirect = false
-		if err := k.set(p); err != nil {
+		switch err := k.set(p); {
+		case errors.Is(err, shortcut.ErrGone):
+			k.remove(index)
+		case err != nil:
 			k.log.Warn("cannot end a shortcut", "device", string(l.Name), "err", err)
 		}
 	}

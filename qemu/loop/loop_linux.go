@@ -93,7 +93,11 @@ func Open(cfg Config) (_ *Loop, err error) {
 	if l.dev, l.kind, why, err = openDevice(cfg.Socket, cfg.Index, mtu, &l.Counters); err != nil {
 		return nil, err
 	}
-	l.log.Info("the device is open", "socket", l.kind.String(), "why", why)
+	open := l.log.With("socket", l.kind.String())
+	if why != nil {
+		open = open.With("why", why)
+	}
+	open.Info("the device is open")
 	return l, nil
 }
 

@@ -24,6 +24,7 @@ const (
 	xenTools   = "/usr/lib/xen-4.17"
 	busybox    = "/bin/busybox"
 	udevd      = "/lib/systemd/systemd-udevd"
+	systemd    = "/lib/systemd/systemd"
 )
 
 // item is what one package gives to dom0.
@@ -78,9 +79,28 @@ var recipe = []item{
 		"/lib/udev/rules.d/50-udev-default.rules", "/lib/udev/rules.d/75-net-description.rules", "/lib/udev/rules.d/80-drivers.rules",
 		"/lib/udev/rules.d/80-net-setup-link.rules", "/lib/systemd/network/99-default.link", "/lib/systemd/network/73-usb-net-by-mac.link",
 	}},
-	{pkg: "systemd", programs: []string{"/usr/bin/systemd-socket-activate", "/usr/bin/systemd-notify", "/lib/systemd/systemd-networkd"}},
+	{
+		pkg: "systemd",
+		programs: []string{
+			"/usr/bin/systemd-socket-activate", "/usr/bin/systemd-notify", "/lib/systemd/systemd-networkd", systemd, "/usr/bin/systemctl",
+			"/lib/systemd/systemd-journald", "/usr/bin/journalctl",
+		},
+		files: systemdUnits(),
+	},
 	// libraries that are loaded while running, not named by the programs
 	{pkg: "libgcc-s1", files: []string{"/lib/x86_64-linux-gnu/libgcc_s.so.1"}},
+}
+
+// systemdUnits are what a systemd that starts services needs: dom0's process 1 is not one, but a test may run its own in a PID namespace.
+func systemdUnits() (files []string) {
+	for _, name := range []string{
+		"basic.target", "final.target", "local-fs-pre.target", "local-fs.target", "multi-user.target", "network-online.target", "network-pre.target",
+		"network.target", "paths.target", "shutdown.target", "slices.target", "sockets.target", "swap.target", "sysinit.target", "timers.target",
+		"umount.target", "systemd-journald-dev-log.socket", "systemd-journald.service", "systemd-journald.socket",
+	} {
+		files = append(files, "/lib/systemd/system/"+name)
+	}
+	return files
 }
 
 // dom0Modules are dom0's kernel modules: files, or directories with all below them, under the kernel's module directory.
