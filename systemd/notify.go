@@ -18,6 +18,9 @@ func Notify(state ...string) error {
 	return nil
 }
 
+// Listens says whether there is a service manager that Notify tells.
+func Listens() bool { return os.Getenv("NOTIFY_SOCKET") != "" }
+
 // Ready says that the daemon serves: its first full look at the host is done. status is the line that systemctl status shows.
 func Ready(status string) error { return Notify(daemon.SdNotifyReady, statusLine(status)) }
 

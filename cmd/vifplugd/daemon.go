@@ -318,7 +318,7 @@ func (d *daemon) runStatus(ctx context.Context) {
 	defer events.Close()
 	told := d.engine.Summary()
 	d.told(systemd.Ready(told))
-	for os.Getenv("NOTIFY_SOCKET") != "" {
+	for systemd.Listens() {
 		select {
 		case <-ctx.Done():
 			return
