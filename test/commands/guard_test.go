@@ -1,6 +1,8 @@
 package commands
 
 import (
+	"errors"
+	"fmt"
 	"net"
 	"os"
 	"syscall"
@@ -23,7 +25,10 @@ func TestGuard(t *testing.T) {
 	require.NoError(t, unix.Mount("bpf", pins, "bpf", 0, ""))
 	t.Cleanup(func() { _ = unix.Unmount(pins, unix.MNT_DETACH) })
 	require.NoError(t, os.MkdirAll(h.path("etc"), 0o755))
-	require.NoError(t, os.WriteFile(h.path("etc/vifplug.toml"), []byte("[hotplug]\nguard = \"mac\"\n"), 0o600))
+	configure := func(guard paths.Guard) {
+		require.NoError(t, os.WriteFile(h.path("etc/vifplug.toml"), fmt.Appendf(nil, "[hotplug]\nguard = %q\n", guard), 0o600))
+	}
+	configure(paths.MAC)
 	require.NoError(t, h.bridge("brg"))
 	require.NoError(t, h.start("--bpf-dir", pins))
 	require.NoError(t, h.domain(75, "hvm75"))
@@ -38,12 +43,13 @@ func TestGuard(t *testing.T) {
 	require.NoError(t, err)
 	defer d.Close()
 	own := func(id int) net.HardwareAddr { return net.HardwareAddr{0, 0x16, 0x3e, 0, byte(id), 0} }
+	ways := []struct {
+		from, to bridgetest.End
+		id       int
+	}{{q, d, 75}, {d, q, 76}}
 	guarded := func(when string) {
 		t.Helper()
-		for _, way := range []struct {
-			from, to bridgetest.End
-			id       int
-		}{{q, d, 75}, {d, q, 76}} {
+		for _, way := range ways {
 			_, err := bridgetest.BetweenFrom(way.from, own(way.id), way.to)
 			assert.NoError(t, err, "%s: from %d with its own address", when, way.id)
 			_, err = bridgetest.BetweenFrom(way.from, net.HardwareAddr{2, 0, 0, 0, 0, 9}, way.to)
@@ -69,6 +75,24 @@ func TestGuard(t *testing.T) {
 	x, err := h.control().NIC(t.Context(), "vif76.0")
 	require.NoError(t, err)
 	assert.NotZero(t, x.Path.Dropped)
+
+	configure(paths.Off)
+	for _, way := range ways {
+		require.NoError(t, eventually(func() error {
+			_, err := bridgetest.BetweenFrom(way.from, net.HardwareAddr{2, 0, 0, 0, 0, 9}, way.to)
+			return err
+		}), "no guard any more: from %d", way.id)
+	}
+	configure(paths.MAC)
+	require.NoError(t, eventually(func() error {
+		for _, way := range ways {
+			if _, err := bridgetest.BetweenFrom(way.from, net.HardwareAddr{2, 0, 0, 0, 0, 9}, way.to); !errors.Is(err, bridgetest.ErrNotArrived) {
+				return fmt.Errorf("not guarded: from %d: %v", way.id, err)
+			}
+		}
+		return nil
+	}))
+	everywhere(paths.Bridge, "guarded anew")
 
 	_, err = h.stop(syscall.SIGKILL)
 	require.NoError(t, err)
