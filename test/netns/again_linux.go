@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -22,6 +24,11 @@ const grace = 5 * time.Second
 
 // Inside says whether this program runs in a namespace of its own, by [Again].
 func Inside() bool { return os.Getenv(inside) != "" }
+
+// Outside is the environment for a program that is to enter a namespace of its own.
+func Outside() []string {
+	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, inside+"=") })
+}
 
 // Again runs this program again, with the same arguments, in a network namespace of its own, and waits for it. When ctx ends, that program is
 // told so by SIGTERM. Its failure is an *exec.ExitError, and it has said why.
