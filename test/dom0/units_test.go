@@ -188,11 +188,16 @@ func (m *manager) daemonDies(g *guest) {
 	assert.Equal(m.h, "1min", m.property("vifplugd.service", "WatchdogUSec"))
 	dir := "/run/systemd/system/vifplugd.service.d"
 	require.NoError(m.h, os.MkdirAll(dir, 0o755))
-	require.NoError(m.h, os.WriteFile(dir+"/watchdog.conf", []byte("[Service]\nWatchdogSec=4s\n"), 0o644)) // a minute is too long for a test
+	require.NoError(m.h, os.WriteFile(dir+"/watchdog.conf", []byte("[Service]\nWatchdogSec=10s\n"), 0o644)) // a minute is too long for a test
 	m.run("systemctl", "daemon-reload")
 	m.run("systemctl", "restart", "vifplugd.service")
 	m.kill("vifplugd.service", "SIGSTOP")
-	m.becomes("vifplugd.service", "NRestarts", "1") // counted from the restart by hand
+	m.h.eventually("the watchdog has ended it", time.Minute, func() error {
+		if m.property("vifplugd.service", "NRestarts") == "0" { // counted from the restart by hand
+			return errors.New("it has not been restarted")
+		}
+		return nil
+	})
 	m.becomes("vifplugd.service", "SubState", "running")
 	require.NoError(m.h, os.RemoveAll(dir))
 	m.run("systemctl", "daemon-reload")
