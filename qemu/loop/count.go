@@ -33,7 +33,7 @@ const (
 	Down                     // the device is down
 	Refused                  // the kernel took it and dropped it at once: some queue behind the device is full
 	Full                     // the guest does not read, and the ring is full
-	Stale                    // it waited in the ring while no QEMU was connected
+	Stale                    // it came, or was being given to QEMU, when none was connected any more
 	Unfinished               // its checksum was left to hardware: the visible end's offloads are on
 	reasons
 )

@@ -22,6 +22,7 @@ func (l *Loop) toGuest(conn int) error {
 		}
 		alive, err := l.write(conn, l.burst)
 		if err != nil || !alive {
+			c.Drops[Stale].Add(uint64(l.burst.Frames())) // what of them QEMU's socket had taken is lost with it
 			return err
 		}
 		c.Bursts.Add(1)
