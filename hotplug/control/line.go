@@ -30,8 +30,12 @@ const firstWord = 10 * time.Second
 // front gives the connections of l that are not vif-plug's.
 func (s *lines) front(l net.Listener) net.Listener {
 	f := &front{Listener: l, lines: s, others: make(chan net.Conn), failed: make(chan error), done: make(chan struct{})}
-	s.busy.Add(1)
-	go f.runAccept()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed { // the server of HTTP, which is closed too then, accepts nothing
+		s.busy.Add(1)
+		go f.runAccept()
+	}
 	return f
 }
 
