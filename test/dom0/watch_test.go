@@ -3,6 +3,7 @@
 package dom0
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -67,9 +68,16 @@ func TestDriverRebind(t *testing.T) {
 	dev := fmt.Sprintf("vif-%d-0", g.id)
 	require.NoError(t, os.WriteFile("/sys/bus/xen-backend/drivers/vif/unbind", []byte(dev), 0o200))
 	ev.expect(hotplug.NICLost, g.vif(0))
+	h.eventually("vifplugd waits for the device", 20*time.Second, func() error { // before, it may have put right what netback took away first
+		x, err := h.control().NIC(t.Context(), g.vif(0))
+		if err == nil && x.State == hotplug.Plugged {
+			err = errors.New("it has it still")
+		}
+		return err
+	})
 	require.NoError(t, os.WriteFile("/sys/bus/xen-backend/drivers/vif/bind", []byte(dev), 0o200))
 	ev.expect(hotplug.NICBack, g.vif(0))
-	h.isPort(g.vif(0), "br0")
+	h.plugged(g.vif(0), "br0")
 	assert.Equal(t, "connected", h.hotplugStatus(g.id, 0))
 	g.destroy()
 }
