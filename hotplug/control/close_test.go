@@ -17,11 +17,9 @@ func TestCloseWhileItBegins(t *testing.T) {
 		s := NewServer(Options{Logger: slog.New(slog.DiscardHandler)})
 		l, err := net.Listen("unix", fmt.Sprintf("@vifplug-control-close-%d-%d", os.Getpid(), sockets.Add(1)))
 		require.NoError(t, err)
-		served := make(chan error, 1)
-		go runServing(s, l, served)
+		running := &service{T: t, server: s, served: make(chan error, 1)}
+		go running.runServe(l)
 		assert.NoError(t, s.Close())
-		assert.NoError(t, <-served)
+		assert.NoError(t, <-running.served)
 	}
 }
-
-func runServing(s *Server, l net.Listener, served chan<- error) { served <- s.Serve(l) }

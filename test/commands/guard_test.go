@@ -14,7 +14,6 @@ import (
 
 	"vifplug/bridge/bridgetest"
 	"vifplug/hotplug/paths"
-	"vifplug/test/standin"
 )
 
 // A configuration that guards all NICs: a vif and a tap let through frames from their own address alone, whichever path they take, also while no daemon
@@ -31,17 +30,7 @@ func TestGuard(t *testing.T) {
 	configure(paths.MAC)
 	require.NoError(t, h.bridge("brg"))
 	require.NoError(t, h.start("--bpf-dir", pins))
-	require.NoError(t, h.domain(75, "hvm75"))
-	require.NoError(t, h.emulated(75, "brg"))
-	require.NoError(t, h.guest(76, "pv76", "brg"))
-	q, err := standin.StartQEMU("vif75.0-emu")
-	require.NoError(t, err)
-	defer q.Close()
-	require.NoError(t, h.link("vif75.0-emu", "master brg up"))
-	require.NoError(t, h.link("vif76.0", "master brg up"))
-	d, err := bridgetest.OpenDevice("g76.0")
-	require.NoError(t, err)
-	defer d.Close()
+	q, d := h.pair(t, 75, 76, "brg")
 	own := func(id int) net.HardwareAddr { return net.HardwareAddr{0, 0x16, 0x3e, 0, byte(id), 0} }
 	ways := []struct {
 		from, to bridgetest.End

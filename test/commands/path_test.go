@@ -42,23 +42,33 @@ func pathIn(n hotplug.NICStatus, tap bool) *paths.State {
 	return n.Tap.Path
 }
 
+// pair makes an HVM guest and a PV guest on a bridge, waits until the tap of the one and the vif of the other are plugged, and gives what they
+// send and receive by.
+func (h *host) pair(t *testing.T, hvm, pv int, bridge string) (*standin.QEMU, *bridgetest.Device) {
+	t.Helper()
+	require.NoError(t, h.domain(hvm, fmt.Sprint("hvm", hvm)))
+	require.NoError(t, h.emulated(hvm, bridge))
+	require.NoError(t, h.guest(pv, fmt.Sprint("pv", pv), bridge))
+	tap := standin.VIF(hvm, 0) + "-emu"
+	q, err := standin.StartQEMU(tap)
+	require.NoError(t, err)
+	t.Cleanup(q.Close)
+	for _, port := range []string{tap, standin.VIF(pv, 0)} {
+		require.NoError(t, h.link(port, "master "+bridge+" up"))
+	}
+	d, err := bridgetest.OpenDevice(standin.GuestEnd(pv, 0))
+	require.NoError(t, err)
+	t.Cleanup(d.Close)
+	return q, d
+}
+
 // A tap and a PV NIC take the shortcut by themselves, and the bridge when somebody asks for it, when the bridge becomes what the shortcut is not, and
 // when the daemon is killed. Frames cross all the while.
 func TestPaths(t *testing.T) {
 	h := hostFor(t)
 	require.NoError(t, h.bridge("brp"))
 	require.NoError(t, h.start())
-	require.NoError(t, h.domain(71, "hvm71"))
-	require.NoError(t, h.emulated(71, "brp"))
-	require.NoError(t, h.guest(72, "pv72", "brp"))
-	q, err := standin.StartQEMU("vif71.0-emu")
-	require.NoError(t, err)
-	defer q.Close()
-	require.NoError(t, h.link("vif71.0-emu", "master brp up"))
-	require.NoError(t, h.link("vif72.0", "master brp up"))
-	d, err := bridgetest.OpenDevice("g72.0")
-	require.NoError(t, err)
-	defer d.Close()
+	q, d := h.pair(t, 71, 72, "brp")
 	cross := func() {
 		t.Helper()
 		require.NoError(t, bridgetest.BothWays(q, d))
